@@ -442,33 +442,42 @@ def is_current(env: Environment, extras, config: dict) -> bool:
 
 
 def room_needed(system: str, has_torch: bool) -> float:
-    """Bytes that a set-up takes, roughly: on Linux the usual PyTorch brings the CUDA libraries along."""
+    """Bytes that a set-up takes while it works: what is downloaded and what is unpacked.
+
+    On Linux the usual PyTorch brings the CUDA libraries: 3 GB of downloads, 6.5 GB in the end.
+    """
     if has_torch:
-        return 1.0 * GB
-    return 7.0 * GB if system == "Linux" else 2.0 * GB
+        return 1.5 * GB
+    return 10 * GB if system == "Linux" else 2 * GB
 
 
 def room_problem(free: float, needed: float, where) -> "Problem | None":
     """What to say when the disk has less room than the set-up takes; None if it has enough."""
     if free >= needed:
         return None
-    what = f"too little room: the set-up takes {needed / GB:.0f} GB, and {where} has {free / GB:.1f} GB free."
+    what = f"too little room: the set-up takes {needed / GB:.1f} GB, and {where} has {free / GB:.1f} GB free."
     smaller = "or take PyTorch's CPU build, a quarter of the size: README.md, 'Little room on the disk'"
     return Problem(what, MORE_ROOM, *[smaller] * (needed > 3 * GB), "or go on all the same: add --anyway")
 
 
-def check_room(env: Environment) -> None:
-    """Raise Problem if the disk is too full, before an hour of downloading shows it."""
+def check_room(env: Environment, anyway: bool) -> bool:
+    """Raise Problem if the disk is too full, before an hour of downloading shows it.
+
+    Returns whether there is also room for pip to keep what it downloads for another time.
+    """
     needed = room_needed(platform.system(), "torch" in installed(env))
-    problem = room_problem(shutil.disk_usage(str(env.prefix)).free, needed, env.prefix)
-    if problem:
+    free = shutil.disk_usage(str(env.prefix)).free
+    problem = room_problem(free, needed, env.prefix)
+    if problem and not anyway:
         raise problem
+    return free > 1.5 * needed
 
 
-def pip_command(env: Environment, extras) -> list:
+def pip_command(env: Environment, extras, keep=True) -> list:
     """The one pip call of a set-up. What is there and new enough (a CPU build of torch, say) is kept."""
     target = ".[{}]".format(",".join(sorted(extras))) if extras else "."
-    return [env.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "-e", target]
+    options = ["--disable-pip-version-check", "--no-input", *["--no-cache-dir"] * (not keep)]
+    return [env.python, "-m", "pip", "install", *options, "-e", target]
 
 
 def pip_environ(env: Environment, environ) -> dict:
@@ -559,14 +568,13 @@ def install(env: Environment, extras, config: dict, lock=None, anyway=False) -> 
     asked = {*unfold(extras, config["project"]), *read_stamp(env)["extras"]}
     wanted = sorted(asked.intersection(known))
     sweep(env)
-    if not anyway:
-        check_room(env)
+    keep = check_room(env, anyway)
     with contextlib.suppress(OSError):
         stamp_path(env).unlink()
     if env.own:
         scratch(env).mkdir()
     say("-- installing " + ", ".join(["the course", *wanted]))
-    returncode, output = run_pip(pip_command(env, wanted), pip_environ(env, os.environ), lock)
+    returncode, output = run_pip(pip_command(env, wanted, keep), pip_environ(env, os.environ), lock)
     if returncode != 0:
         raise diagnose(output, returncode)
     prove(env)
@@ -650,7 +658,9 @@ def lab(options) -> int:
     notebook = chapter(options.chapter)
     env = set_up(["lab"], options.here, anyway=options.anyway)
     say(f"== opening {notebook}; end JupyterLab with Ctrl-C here")
-    return start(env, ["-m", "jupyterlab", notebook, *options.rest])
+    # As the default address, and not as a file to open: so the whole course can be browsed and read, and the
+    # address that is printed for a browser elsewhere leads to the chapter too.
+    return start(env, ["-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{notebook}", *options.rest])
 
 
 def test(options) -> int:

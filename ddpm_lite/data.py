@@ -1,0 +1,125 @@
+"""Pictures to learn from. Images are kept as bytes, uint8 (N, C, H, W), and scaled to [-1, 1] a batch at a time."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import validate
+
+
+class DataError(RuntimeError):
+    """A data set could not be had; the message says what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """images uint8 (N, C, H, W), labels int64 (N,), classes (the labels' names), name (of the data set).
+
+    Raises TypeError or ValueError if the parts do not fit together.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise TypeError(f"images must be uint8 (N, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}.")
+        if self.labels.shape != (len(self.images),) or self.labels.dtype != torch.int64:
+            raise ValueError(f"labels must be int64 ({len(self.images)},), got {self.labels.dtype} {tuple(self.labels.shape)}.")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def from_uint8(images: Tensor) -> Tensor:
+    """uint8 0..255 -> float32 in [-1, 1], any shape. Raises TypeError for another dtype."""
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+        kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise TypeError(f"images must be a uint8 tensor (values 0..255), got {kind}.")
+    return images.float() / 127.5 - 1
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """Float in [-1, 1] -> uint8 0..255, rounded; values beyond the range are clamped. Raises for NaN or integers."""
+    validate.floating(x, "x")
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def digits() -> ImageSet:
+    """scikit-learn's 1,797 handwritten digits, 8 x 8, grey: (1797, 1, 8, 8). Nothing is downloaded."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]  # 17 grey levels 0..16 -> 0..255
+    return ImageSet(torch.from_numpy(images), torch.from_numpy(bunch.target).long(), tuple("0123456789"), "digits")
+
+
+def photograph(name: str = "flower", size: int = 64) -> Tensor:
+    """One of scikit-learn's two photographs, "flower" or "china": its central square, uint8 (3, size, size)."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_image
+
+    validate.one_of(name, ("flower", "china"), "name")
+    if not 1 <= size <= 427:
+        raise ValueError(f"size must lie in 1..427 pixels, got {size}.")
+    picture = Image.fromarray(load_sample_image(f"{name}.jpg"))
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    picture = picture.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()  # (H, W, 3) -> (3, H, W)
+
+
+def data_root(root: str | Path | None = None) -> Path:
+    """Where downloads are kept: `root`, or the folder in $DDPM_LITE_DATA, or ~/.cache/ddpm-lite."""
+    return Path(root or os.environ.get("DDPM_LITE_DATA") or Path.home() / ".cache" / "ddpm-lite").expanduser()
+
+
+def _torchvision(name: str, train: bool, root: str | Path | None):
+    import torchvision
+
+    folder = data_root(root)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return getattr(torchvision.datasets, name)(str(folder), train=train, download=True)
+    except (OSError, RuntimeError) as error:
+        raise DataError(
+            f"{name} could not be downloaded to or read from {folder}: {error}\n"
+            "Is there a network? A damaged download is mended by deleting that folder and trying again. "
+            "Without a network, data.digits() needs no download; or put torchvision's files there and set $DDPM_LITE_DATA."
+        ) from error
+
+
+def mnist(train: bool = True, root: str | Path | None = None) -> ImageSet:
+    """MNIST through torchvision, downloaded once and checked: (60000 or 10000, 1, 28, 28). Raises DataError."""
+    found = _torchvision("MNIST", train, root)
+    return ImageSet(found.data[:, None], found.targets.long(), tuple("0123456789"), "mnist")
+
+
+def fashion_mnist(train: bool = True, root: str | Path | None = None) -> ImageSet:
+    """Fashion-MNIST through torchvision: (60000 or 10000, 1, 28, 28), ten kinds of clothing. Raises DataError."""
+    found = _torchvision("FashionMNIST", train, root)
+    return ImageSet(found.data[:, None], found.targets.long(), tuple(found.classes), "fashion_mnist")
+
+
+def cifar10(train: bool = True, root: str | Path | None = None) -> ImageSet:
+    """CIFAR-10 through torchvision: (50000 or 10000, 3, 32, 32). Raises DataError."""
+    found = _torchvision("CIFAR10", train, root)
+    images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()  # (N, H, W, 3) -> (N, 3, H, W)
+    return ImageSet(images, torch.tensor(found.targets), tuple(found.classes), "cifar10")
+
+
+REGISTRY = {"digits": lambda train=True, root=None: digits(), "mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10}
+
+
+def load(name: str, train: bool = True, root: str | Path | None = None) -> ImageSet:
+    """A data set by its name in `REGISTRY`. Raises ValueError for an unknown name, DataError if it cannot be had."""
+    validate.one_of(name, REGISTRY, "name")
+    return REGISTRY[name](train=train, root=root)

@@ -423,13 +423,10 @@ def write_stamp(env: Environment, key: str, extras: list) -> None:
     """Say that the set-up is whole. The file appears at once or not at all."""
     path = stamp_path(env)
     draft = path.with_suffix(".draft")
-    try:
+    # --here may be an environment that only an administrator can write: pip then looks again next time.
+    with contextlib.suppress(OSError):
         draft.write_text(json.dumps({"key": key, "extras": sorted(extras)}), encoding="utf-8")
         os.replace(str(draft), str(path))
-    except (
-        OSError
-    ):  # --here in an environment that only an administrator may write: pip will look again next time
-        pass
 
 
 def is_current(env: Environment, extras, config: dict) -> bool:
@@ -437,8 +434,9 @@ def is_current(env: Environment, extras, config: dict) -> bool:
     stamp, project = read_stamp(env), config["project"]
     if stamp["key"] != stamp_key(env, config) or not set(unfold(extras, project)) <= set(stamp["extras"]):
         return False
-    needed = {requirement_name(r) for r in requirements(extras, project)} | {normal(project["name"])}
-    return needed <= installed(env)
+    # What is needed only on some systems (after a ';') is left to pip.
+    needed = {requirement_name(r) for r in requirements(extras, project) if ";" not in r}
+    return needed | {normal(project["name"])} <= installed(env)
 
 
 def room_needed(system: str, has_torch: bool) -> float:

@@ -1,0 +1,24 @@
+"""What every test may use."""
+
+from collections.abc import Callable
+
+import matplotlib
+import pytest
+import torch
+
+# Figures go to memory. Set here and not in the environment, where it would reach the kernels of the notebook
+# tests, which are to draw as a learner's kernel does.
+matplotlib.use("Agg")
+
+# The tensors in tests are small: a second thread costs more than it brings, and disturbs what runs beside it.
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def gen() -> Callable[..., torch.Generator]:
+    """A maker of seeded random generators: `gen()`, `gen(7)`. No test draws from the global one."""
+
+    def make(seed: int = 0, device: str = "cpu") -> torch.Generator:
+        return torch.Generator(device).manual_seed(seed)
+
+    return make

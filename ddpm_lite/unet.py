@@ -60,7 +60,8 @@ def timestep_embedding(t: Tensor, dim: int) -> Tensor:
     Wavelengths run geometrically from 2 pi to 10,000 * 2 pi over the dim/2 frequencies (DDPM's code).
     """
     half = dim // 2
-    frequency = torch.exp(torch.arange(half, device=t.device, dtype=torch.float32) * (-math.log(10000) / max(half - 1, 1)))
+    k = torch.arange(half, device=t.device, dtype=torch.float32)
+    frequency = torch.exp(-math.log(10000) * k / max(half - 1, 1))  # in this order, which diffusers rounds alike
     angle = t.float()[:, None] * frequency[None, :]  # (B, dim/2)
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 

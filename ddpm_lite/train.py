@@ -149,7 +149,7 @@ def _step(model, ema, adam, images, labels, schedule, config, number, device) ->
     x0 = data.from_uint8(images[index]).to(device)
     loss = _loss(model, x0, None if labels is None else labels[index], schedule, config, number)
     if not torch.isfinite(loss):
-        raise TrainingError(f"the loss became {float(loss)} at step {number}. Lower lr (now {config.lr}); the last save is kept.")
+        raise TrainingError(f"the loss became {float(loss.detach())} at step {number}. Lower lr (now {config.lr}); the last save is kept.")
     adam.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)

@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
 from . import data, process
 from .schedules import Schedule
@@ -185,16 +186,23 @@ def save_run(path: str | Path, model: nn.Module, ema: nn.Module, adam: torch.opt
         Path(temporary).unlink(missing_ok=True)
 
 
+def _read_run(path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(str(path), "pt") as f:
+            about, tensors = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"{path} is damaged or no run file ({error}). Move it away to start afresh.") from error
+    if about.get("format") != "ddpm-lite run":
+        raise TrainingError(f"{path} is no run file of this course. Use another file name.")
+    return about, tensors
+
+
 def _resume(path, model, ema, adam, config) -> int:
     """Load a run file if there is one; returns the number of the last step done."""
     if not Path(path).exists():
         return 0
-    try:
-        with safe_open(str(path), "pt") as f:
-            about, tensors = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
-    except SafetensorError as error:
-        raise TrainingError(f"{path} is damaged or no run file ({error}). Move it away to start afresh.") from error
-    if about.get("format") != "ddpm-lite run" or json.loads(about["config"]) != asdict(config):
+    about, tensors = _read_run(path)
+    if json.loads(about["config"]) != asdict(config):
         raise TrainingError(f"{path} belongs to another run (its settings differ). Use another file name, or move it away.")
     try:
         for prefix, module in (("model.", model), ("ema.", ema)):
@@ -208,3 +216,26 @@ def _resume(path, model, ema, adam, config) -> int:
             state.setdefault(int(i), {})[name] = value
     adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})
     return int(about["step"])
+
+
+def fit(*args, progress: bool = True, **kwargs) -> nn.Module:
+    """`ddpm` to its end with a progress bar; takes the same arguments and returns the averaged (EMA) model."""
+    config = next((a for a in (*args, *kwargs.values()) if isinstance(a, TrainConfig)), None)
+    if config is None:
+        raise TypeError("fit needs a TrainConfig; it takes the arguments of train.ddpm.")
+    ema, smooth = None, None
+    with tqdm(total=config.steps, disable=not progress, desc="training", unit="step") as bar:
+        for step in ddpm(*args, **kwargs):
+            ema = step.ema
+            smooth = step.loss if smooth is None else 0.98 * smooth + 0.02 * step.loss
+            bar.update(step.number - bar.n)
+            bar.set_postfix(loss=f"{smooth:.4f}")
+    if ema is None:
+        raise TrainingError("this run was finished before; load its checkpoint, or give another run file.")
+    return ema
+
+
+def averaged_weights(path: str | Path) -> dict[str, Tensor]:
+    """The EMA weights in a run file, as a state dict. Raises TrainingError if it is damaged or foreign."""
+    _, tensors = _read_run(path)
+    return {k[len("ema."):]: v for k, v in tensors.items() if k.startswith("ema.")}

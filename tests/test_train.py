@@ -144,3 +144,18 @@ def test_wrong_data_is_named(images, labels, error, says):
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(ValueError):
         train.TrainConfig(**wrong)
+
+
+def test_fit_is_the_loop_to_its_end(digits):
+    config = train.TrainConfig(steps=3, batch=4)
+    ema = train.fit(small_model(), digits.images, SCHEDULE, config, labels=digits.labels, progress=False)
+    assert same(ema, run(config, digits)[1])
+
+
+def test_fit_wants_a_config_and_unfinished_work(digits, tmp_path):
+    with pytest.raises(TypeError, match="TrainConfig"):
+        train.fit(small_model(), digits.images, SCHEDULE)
+    config = train.TrainConfig(steps=1, batch=4)
+    run(config, digits, tmp_path / "run")
+    with pytest.raises(train.TrainingError, match="finished before"):
+        train.fit(small_model(), digits.images, SCHEDULE, config, digits.labels, tmp_path / "run", progress=False)

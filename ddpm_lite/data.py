@@ -31,9 +31,13 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            raise TypeError(f"images must be uint8 (N, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}.")
+            raise TypeError(
+                f"images must be uint8 (N, C, H, W), got {self.images.dtype} {tuple(self.images.shape)}."
+            )
         if self.labels.shape != (len(self.images),) or self.labels.dtype != torch.int64:
-            raise ValueError(f"labels must be int64 ({len(self.images)},), got {self.labels.dtype} {tuple(self.labels.shape)}.")
+            raise ValueError(
+                f"labels must be int64 ({len(self.images)},), got {self.labels.dtype} {tuple(self.labels.shape)}."
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -59,7 +63,9 @@ def digits() -> ImageSet:
 
     bunch = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]  # 17 grey levels 0..16 -> 0..255
-    return ImageSet(torch.from_numpy(images), torch.from_numpy(bunch.target).long(), tuple("0123456789"), "digits")
+    return ImageSet(
+        torch.from_numpy(images), torch.from_numpy(bunch.target).long(), tuple("0123456789"), "digits"
+    )
 
 
 def photograph(name: str = "flower", size: int = 64) -> Tensor:
@@ -73,7 +79,9 @@ def photograph(name: str = "flower", size: int = 64) -> Tensor:
     picture = Image.fromarray(load_sample_image(f"{name}.jpg"))
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    picture = picture.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
+    picture = picture.crop((left, top, left + side, top + side)).resize(
+        (size, size), Image.Resampling.LANCZOS
+    )
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()  # (H, W, 3) -> (3, H, W)
 
 
@@ -116,7 +124,12 @@ def cifar10(train: bool = True, root: str | Path | None = None) -> ImageSet:
     return ImageSet(images, torch.tensor(found.targets), tuple(found.classes), "cifar10")
 
 
-REGISTRY = {"digits": lambda train=True, root=None: digits(), "mnist": mnist, "fashion_mnist": fashion_mnist, "cifar10": cifar10}
+REGISTRY = {
+    "digits": lambda train=True, root=None: digits(),
+    "mnist": mnist,
+    "fashion_mnist": fashion_mnist,
+    "cifar10": cifar10,
+}
 
 
 def load(name: str, train: bool = True, root: str | Path | None = None) -> ImageSet:

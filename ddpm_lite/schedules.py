@@ -31,16 +31,22 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if not isinstance(self.beta, Tensor):
-            raise TypeError(f"beta must be a torch.Tensor, got {type(self.beta).__name__}; see schedules.from_beta.")
+            raise TypeError(
+                f"beta must be a torch.Tensor, got {type(self.beta).__name__}; see schedules.from_beta."
+            )
         if self.beta.ndim != 1 or len(self.beta) < 2:
             raise ValueError(f"beta must have shape (T+1,) with T >= 1, got {tuple(self.beta.shape)}.")
         object.__setattr__(self, "beta", self.beta.detach().to("cpu", torch.float64))
         if self.beta[0] != 0:
-            raise ValueError("beta[0] must be 0: index 0 is the clean image. schedules.from_beta adds it for you.")
+            raise ValueError(
+                "beta[0] must be 0: index 0 is the clean image. schedules.from_beta adds it for you."
+            )
         bad = ~((self.beta[1:] > 0) & (self.beta[1:] < 1))  # written so that NaN counts as bad
         if bad.any():
             t = int(bad.nonzero()[0]) + 1
-            raise ValueError(f"every beta_t must lie strictly between 0 and 1, got beta_{t} = {float(self.beta[t]):.6g}.")
+            raise ValueError(
+                f"every beta_t must lie strictly between 0 and 1, got beta_{t} = {float(self.beta[t]):.6g}."
+            )
 
     @property
     def T(self) -> int:
@@ -105,7 +111,9 @@ def linear(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedul
 @register
 def quadratic(T: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> Schedule:
     """sqrt(beta_t) rises in a straight line, so that the first steps are gentler than in `linear`."""
-    roots = torch.linspace(math.sqrt(max(beta_1, 0)), math.sqrt(max(beta_T, 0)), _steps(T), dtype=torch.float64)
+    roots = torch.linspace(
+        math.sqrt(max(beta_1, 0)), math.sqrt(max(beta_T, 0)), _steps(T), dtype=torch.float64
+    )
     return from_beta(roots**2, "quadratic")
 
 

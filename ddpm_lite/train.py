@@ -55,7 +55,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.save_every) < 1 or self.warmup < 0:
-            raise ValueError(f"steps, batch and save_every must be 1 or more and warmup 0 or more, got {self}.")
+            raise ValueError(
+                f"steps, batch and save_every must be 1 or more and warmup 0 or more, got {self}."
+            )
         if not (self.lr > 0 and self.grad_clip > 0 and 0 <= self.ema < 1 and 0 <= self.label_drop < 1):
             raise ValueError(f"lr and grad_clip must be positive, ema and label_drop in [0, 1), got {self}.")
 
@@ -84,8 +86,12 @@ def batch_indices(config: TrainConfig, count: int, number: int) -> Tensor:
     """Which images step `number` sees: epochs of shuffled images, each a function of (seed, epoch). int64 (batch,)."""
     places = torch.arange((number - 1) * config.batch, number * config.batch)
     epochs = places // count
-    shuffles = {e: torch.randperm(count, generator=_generator(config, 0, e)) for e in epochs.unique().tolist()}
-    return torch.stack([shuffles[e][p] for e, p in zip(epochs.tolist(), (places % count).tolist())])
+    shuffles = {
+        e: torch.randperm(count, generator=_generator(config, 0, e)) for e in epochs.unique().tolist()
+    }
+    return torch.stack(
+        [shuffles[e][p] for e, p in zip(epochs.tolist(), (places % count).tolist(), strict=True)]
+    )
 
 
 @torch.no_grad()
@@ -94,16 +100,25 @@ def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
 
 
-def _loss(model: nn.Module, x0: Tensor, y: Tensor | None, schedule: Schedule, config: TrainConfig, number: int) -> Tensor:
+def _loss(
+    model: nn.Module, x0: Tensor, y: Tensor | None, schedule: Schedule, config: TrainConfig, number: int
+) -> Tensor:
     """L_simple, DDPM eq. (14), on one batch; the noise is drawn on the CPU so that every device sees the same."""
     g = _generator(config, 1, number)
     t = torch.randint(1, schedule.T + 1, (len(x0),), generator=g)
     eps = torch.randn(x0.shape, generator=g).to(x0.device)
     if y is not None:
-        y = torch.where(torch.rand(len(y), generator=g) < config.label_drop, model.null_label, y).to(x0.device)
+        y = torch.where(torch.rand(len(y), generator=g) < config.label_drop, model.null_label, y).to(
+            x0.device
+        )
     xt, t = process.q_sample(x0, t, eps, schedule), t.to(x0.device)
-    with torch.random.fork_rng(devices=[]), torch.autocast(x0.device.type, torch.bfloat16, enabled=config.bf16):
-        torch.random.manual_seed(config.seed * 1_000_003 + number)  # dropout is the one user of the global generator
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.autocast(x0.device.type, torch.bfloat16, enabled=config.bf16),
+    ):
+        torch.random.manual_seed(
+            config.seed * 1_000_003 + number
+        )  # dropout is the one user of the global generator
         eps_hat = model(xt, t) if y is None else model(xt, t, y)
     return (eps - eps_hat.float()).square().mean()
 
@@ -150,7 +165,9 @@ def _step(model, ema, adam, images, labels, schedule, config, number, device) ->
     x0 = data.from_uint8(images[index]).to(device)
     loss = _loss(model, x0, None if labels is None else labels[index], schedule, config, number)
     if not torch.isfinite(loss):
-        raise TrainingError(f"the loss became {float(loss.detach())} at step {number}. Lower lr (now {config.lr}); the last save is kept.")
+        raise TrainingError(
+            f"the loss became {float(loss.detach())} at step {number}. Lower lr (now {config.lr}); the last save is kept."
+        )
     adam.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
@@ -163,16 +180,29 @@ def _step(model, ema, adam, images, labels, schedule, config, number, device) ->
 
 def _check(model: nn.Module, images: Tensor, labels: Tensor | None) -> None:
     if images.dtype != torch.uint8 or images.ndim != 4 or not len(images):
-        raise TypeError(f"images must be uint8 (N, C, H, W) with N >= 1, got {images.dtype} {tuple(images.shape)}; data.to_uint8 helps.")
+        raise TypeError(
+            f"images must be uint8 (N, C, H, W) with N >= 1, got {images.dtype} {tuple(images.shape)}; data.to_uint8 helps."
+        )
     if labels is not None and (labels.shape != (len(images),) or labels.is_floating_point()):
-        raise ValueError(f"labels must be integers of shape ({len(images)},), got {labels.dtype} {tuple(labels.shape)}.")
+        raise ValueError(
+            f"labels must be integers of shape ({len(images)},), got {labels.dtype} {tuple(labels.shape)}."
+        )
     if labels is not None and not hasattr(model, "null_label"):
         raise ValueError("labels were given, but the model takes none; build it with classes > 0.")
 
 
-def save_run(path: str | Path, model: nn.Module, ema: nn.Module, adam: torch.optim.Optimizer, config: TrainConfig, number: int) -> None:
+def save_run(
+    path: str | Path,
+    model: nn.Module,
+    ema: nn.Module,
+    adam: torch.optim.Optimizer,
+    config: TrainConfig,
+    number: int,
+) -> None:
     """Write all that resuming needs to one safetensors file, whole or not at all."""
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {f"ema.{k}": v for k, v in ema.state_dict().items()}
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {
+        f"ema.{k}": v for k, v in ema.state_dict().items()
+    }
     for i, state in adam.state_dict()["state"].items():
         tensors |= {f"adam.{i}.{k}": v for k, v in state.items()}
     path = Path(path)
@@ -180,7 +210,11 @@ def save_run(path: str | Path, model: nn.Module, ema: nn.Module, adam: torch.opt
     os.close(handle)
     try:
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        save_file(tensors, temporary, metadata={"config": json.dumps(asdict(config)), "step": str(number), "format": "ddpm-lite run"})
+        save_file(
+            tensors,
+            temporary,
+            metadata={"config": json.dumps(asdict(config)), "step": str(number), "format": "ddpm-lite run"},
+        )
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
@@ -189,9 +223,12 @@ def save_run(path: str | Path, model: nn.Module, ema: nn.Module, adam: torch.opt
 def _read_run(path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(str(path), "pt") as f:
-            about, tensors = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
+            names = f.keys()
+            about, tensors = f.metadata() or {}, {name: f.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise TrainingError(f"{path} is damaged or no run file ({error}). Move it away to start afresh.") from error
+        raise TrainingError(
+            f"{path} is damaged or no run file ({error}). Move it away to start afresh."
+        ) from error
     if about.get("format") != "ddpm-lite run":
         raise TrainingError(f"{path} is no run file of this course. Use another file name.")
     return about, tensors
@@ -203,10 +240,12 @@ def _resume(path, model, ema, adam, config) -> int:
         return 0
     about, tensors = _read_run(path)
     if json.loads(about["config"]) != asdict(config):
-        raise TrainingError(f"{path} belongs to another run (its settings differ). Use another file name, or move it away.")
+        raise TrainingError(
+            f"{path} belongs to another run (its settings differ). Use another file name, or move it away."
+        )
     try:
         for prefix, module in (("model.", model), ("ema.", ema)):
-            module.load_state_dict({k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)})
+            module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
     except RuntimeError as error:
         raise TrainingError(f"{path} holds another network: {error}") from error
     state: dict[int, dict] = {}
@@ -238,4 +277,4 @@ def fit(*args, progress: bool = True, **kwargs) -> nn.Module:
 def averaged_weights(path: str | Path) -> dict[str, Tensor]:
     """The EMA weights in a run file, as a state dict. Raises TrainingError if it is damaged or foreign."""
     _, tensors = _read_run(path)
-    return {k[len("ema."):]: v for k, v in tensors.items() if k.startswith("ema.")}
+    return {k[len("ema.") :]: v for k, v in tensors.items() if k.startswith("ema.")}

@@ -38,7 +38,9 @@ class UNetConfig:
         object.__setattr__(self, "multipliers", tuple(self.multipliers))  # JSON gives lists
         object.__setattr__(self, "attention", tuple(self.attention))
         if self.channels < 1 or self.base < 2 or self.base % 2 or self.blocks < 1 or not self.multipliers:
-            raise ValueError(f"channels and blocks must be 1 or more, base even, multipliers not empty: got {self}.")
+            raise ValueError(
+                f"channels and blocks must be 1 or more, base even, multipliers not empty: got {self}."
+            )
         if any(self.base * m % self.groups for m in self.multipliers) or self.base % self.groups:
             raise ValueError(
                 f"groups={self.groups} must divide every channel count, got {[self.base * m for m in self.multipliers]}; "
@@ -47,7 +49,9 @@ class UNetConfig:
         if any(not 0 <= level < len(self.multipliers) for level in self.attention):
             raise ValueError(f"attention names levels 0..{len(self.multipliers) - 1}, got {self.attention}.")
         if not 0 <= self.dropout < 1 or self.classes < 0:
-            raise ValueError(f"dropout must lie in [0, 1) and classes be 0 or more, got {self.dropout}, {self.classes}.")
+            raise ValueError(
+                f"dropout must lie in [0, 1) and classes be 0 or more, got {self.dropout}, {self.classes}."
+            )
 
     def to_dict(self) -> dict:
         """A plain dict that JSON can hold; UNetConfig(**d) makes the config again."""
@@ -61,7 +65,9 @@ def timestep_embedding(t: Tensor, dim: int) -> Tensor:
     """
     half = dim // 2
     k = torch.arange(half, device=t.device, dtype=torch.float32)
-    frequency = torch.exp(-math.log(10000) * k / max(half - 1, 1))  # in this order, which diffusers rounds alike
+    frequency = torch.exp(
+        -math.log(10000) * k / max(half - 1, 1)
+    )  # in this order, which diffusers rounds alike
     angle = t.float()[:, None] * frequency[None, :]  # (B, dim/2)
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
@@ -75,7 +81,9 @@ def _init(layer: nn.Module, scale: float = 1.0) -> nn.Module:
     return layer
 
 
-def _conv(c_in: int, c_out: int, kernel: int = 3, stride: int = 1, padding: int | None = None, scale: float = 1.0):
+def _conv(
+    c_in: int, c_out: int, kernel: int = 3, stride: int = 1, padding: int | None = None, scale: float = 1.0
+):
     padding = kernel // 2 if padding is None else padding
     return _init(nn.Conv2d(c_in, c_out, kernel, stride, padding), scale)
 
@@ -180,7 +188,9 @@ class UNet(nn.Module):
         for level, multiplier in enumerate(config.multipliers):
             stages = nn.ModuleList()
             for _ in range(config.blocks):
-                stages.append(Stage(channels, config.base * multiplier, width, level in config.attention, config))
+                stages.append(
+                    Stage(channels, config.base * multiplier, width, level in config.attention, config)
+                )
                 skips.append(channels := config.base * multiplier)
             self.down.append(stages)
             if level + 1 < len(config.multipliers):
@@ -248,7 +258,9 @@ class UNet(nn.Module):
     def _check(self, xt: Tensor, t: Tensor, y: Tensor | None) -> None:
         config, factor = self.config, 2 ** (len(self.config.multipliers) - 1)
         if not xt.is_floating_point():
-            raise TypeError(f"xt must be floating-point, got {xt.dtype}; data.from_uint8(x) scales bytes to [-1, 1].")
+            raise TypeError(
+                f"xt must be floating-point, got {xt.dtype}; data.from_uint8(x) scales bytes to [-1, 1]."
+            )
         if xt.ndim != 4 or xt.shape[1] != config.channels:
             raise ValueError(f"xt must have shape (B, {config.channels}, H, W), got {tuple(xt.shape)}.")
         if xt.shape[2] % factor or xt.shape[3] % factor:
@@ -257,10 +269,16 @@ class UNet(nn.Module):
                 f"{len(config.multipliers) - 1} times), got {xt.shape[2]} x {xt.shape[3]}."
             )
         if t.shape != (len(xt),):
-            raise ValueError(f"t must have shape ({len(xt)},), one timestep for each image, got {tuple(t.shape)}.")
+            raise ValueError(
+                f"t must have shape ({len(xt)},), one timestep for each image, got {tuple(t.shape)}."
+            )
         if y is not None and not config.classes:
             raise ValueError("this network was built without labels (classes=0), so y must be None.")
         if y is not None and (y.shape != t.shape or y.is_floating_point()):
-            raise ValueError(f"y must be integer labels of shape ({len(xt)},), got {y.dtype} {tuple(y.shape)}.")
+            raise ValueError(
+                f"y must be integer labels of shape ({len(xt)},), got {y.dtype} {tuple(y.shape)}."
+            )
         if y is not None and len(y) and (y.min() < 0 or y.max() > config.classes):
-            raise ValueError(f"labels must lie in 0..{config.classes - 1} (or {config.classes} for none), got {int(y.min())}..{int(y.max())}.")
+            raise ValueError(
+                f"labels must lie in 0..{config.classes - 1} (or {config.classes} for none), got {int(y.min())}..{int(y.max())}."
+            )

@@ -12,12 +12,20 @@ def floating(x: Tensor, name: str) -> None:
     Raises TypeError for anything but a float tensor, ValueError for NaN or infinity.
     """
     if not isinstance(x, Tensor):
-        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}; torch.as_tensor(...) makes one.")
+        raise TypeError(
+            f"{name} must be a torch.Tensor, got {type(x).__name__}; torch.as_tensor(...) makes one."
+        )
     if not x.is_floating_point():
-        hint = " Images stored as bytes: data.from_uint8(x) scales them to [-1, 1]." if x.dtype == torch.uint8 else ""
+        hint = (
+            " Images stored as bytes: data.from_uint8(x) scales them to [-1, 1]."
+            if x.dtype == torch.uint8
+            else ""
+        )
         raise TypeError(f"{name} must be a floating-point tensor, got {x.dtype}.{hint}")
     if not torch.isfinite(x).all():
-        raise ValueError(f"{name} holds NaN or infinity. Look at where it was made: a learning rate too high, or a 0/0?")
+        raise ValueError(
+            f"{name} holds NaN or infinity. Look at where it was made: a learning rate too high, or a 0/0?"
+        )
 
 
 def same_shape(a: Tensor, b: Tensor, name_a: str, name_b: str) -> None:
@@ -35,7 +43,9 @@ def timesteps(t: Tensor, batch: int, T: int) -> None:
     """
     if not isinstance(t, Tensor) or t.is_floating_point() or t.dtype in (torch.bool, torch.complex64):
         kind = t.dtype if isinstance(t, Tensor) else type(t).__name__
-        raise TypeError(f"t must be an integer tensor of shape ({batch},), got {kind}; try torch.full(({batch},), t).")
+        raise TypeError(
+            f"t must be an integer tensor of shape ({batch},), got {kind}; try torch.full(({batch},), t)."
+        )
     if t.shape != (batch,):
         raise ValueError(
             f"t must have shape ({batch},), one timestep for each example, got {tuple(t.shape)}; "

@@ -50,8 +50,16 @@ def test_to_uint8_clamps(value):
         (lambda: data.photograph("cat"), ValueError, "'flower'"),
         (lambda: data.photograph("flower", size=0), ValueError, "1..427"),
         (lambda: data.load("imagenet"), ValueError, "'mnist'"),
-        (lambda: data.ImageSet(torch.zeros(2, 1, 4, 4), torch.zeros(2).long(), ("a",), "x"), TypeError, "uint8"),
-        (lambda: data.ImageSet(torch.zeros(2, 1, 4, 4).byte(), torch.zeros(3).long(), ("a",), "x"), ValueError, "labels"),
+        (
+            lambda: data.ImageSet(torch.zeros(2, 1, 4, 4), torch.zeros(2).long(), ("a",), "x"),
+            TypeError,
+            "uint8",
+        ),
+        (
+            lambda: data.ImageSet(torch.zeros(2, 1, 4, 4).byte(), torch.zeros(3).long(), ("a",), "x"),
+            ValueError,
+            "labels",
+        ),
     ],
 )
 def test_wrong_input_is_named(call, error, says):
@@ -60,7 +68,9 @@ def test_wrong_input_is_named(call, error, says):
 
 
 def _idx(array: np.ndarray) -> bytes:
-    return gzip.compress(struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes())
+    return gzip.compress(
+        struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    )
 
 
 @pytest.fixture
@@ -69,7 +79,9 @@ def small_mnist(tmp_path, monkeypatch):
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     images = np.arange(6 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(6, 28, 28)
-    for (name, _), array in zip(torchvision.datasets.MNIST.resources, [images, np.arange(6, dtype=np.uint8)] * 2):
+    for (name, _), array in zip(
+        torchvision.datasets.MNIST.resources, [images, np.arange(6, dtype=np.uint8)] * 2
+    ):
         (raw / name).write_bytes(_idx(array))
         (raw / name.removesuffix(".gz")).write_bytes(gzip.decompress(_idx(array)))
     return tmp_path, images
@@ -93,5 +105,5 @@ def test_without_a_network_the_error_says_what_to_do(load, tmp_path, monkeypatch
         raise OSError("Network is unreachable")
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
-    with pytest.raises(data.DataError, match="network.*|DDPM_LITE_DATA"):
+    with pytest.raises(data.DataError, match="DDPM_LITE_DATA"):
         load(root=tmp_path)

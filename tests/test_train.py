@@ -11,7 +11,11 @@ SCHEDULE = schedules.linear()
 def small_model(dropout: float = 0.1, classes: int = 10) -> unet.UNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        return unet.UNet(unet.UNetConfig(channels=1, base=8, multipliers=(1, 2), blocks=1, groups=4, dropout=dropout, classes=classes))
+        return unet.UNet(
+            unet.UNetConfig(
+                channels=1, base=8, multipliers=(1, 2), blocks=1, groups=4, dropout=dropout, classes=classes
+            )
+        )
 
 
 @pytest.fixture(scope="module")
@@ -21,19 +25,25 @@ def digits():
 
 def run(config, digits, path=None, stop_after=None, labels=True):
     model = small_model(classes=10 if labels else 0)
-    for step in train.ddpm(model, digits.images, SCHEDULE, config, labels=digits.labels if labels else None, checkpoint=path):
+    for step in train.ddpm(
+        model, digits.images, SCHEDULE, config, labels=digits.labels if labels else None, checkpoint=path
+    ):
         if step.number == stop_after:
             break
     return model, step.ema
 
 
 def same(a, b) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    return all(
+        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
 
 
 def test_the_loss_falls_below_that_of_predicting_nothing(digits):
     config = train.TrainConfig(steps=60, batch=32, lr=2e-3, warmup=10)
-    losses = [s.loss for s in train.ddpm(small_model(0.0), digits.images, SCHEDULE, config, labels=digits.labels)]
+    losses = [
+        s.loss for s in train.ddpm(small_model(0.0), digits.images, SCHEDULE, config, labels=digits.labels)
+    ]
     assert abs(losses[0] - 1) < 0.1  # the network starts at 0, and E|eps|^2 = 1 a pixel
     assert sum(losses[-10:]) / 10 < 0.7
 
@@ -58,7 +68,19 @@ def test_training_leaves_the_global_generator_alone(digits):
 def test_a_finished_run_trains_no_further(digits, tmp_path):
     config = train.TrainConfig(steps=2, batch=4)
     run(config, digits, tmp_path / "run")
-    assert list(train.ddpm(small_model(), digits.images, SCHEDULE, config, labels=digits.labels, checkpoint=tmp_path / "run")) == []
+    assert (
+        list(
+            train.ddpm(
+                small_model(),
+                digits.images,
+                SCHEDULE,
+                config,
+                labels=digits.labels,
+                checkpoint=tmp_path / "run",
+            )
+        )
+        == []
+    )
 
 
 def test_an_epoch_shows_every_image_once():
@@ -140,7 +162,10 @@ def test_wrong_data_is_named(images, labels, error, says):
         next(train.ddpm(small_model(), images, SCHEDULE, train.TrainConfig(), labels=labels))
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"ema": 1.0}, {"label_drop": -0.1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"steps": 0}, {"batch": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"ema": 1.0}, {"label_drop": -0.1}],
+)
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(ValueError):
         train.TrainConfig(**wrong)
@@ -158,4 +183,6 @@ def test_fit_wants_a_config_and_unfinished_work(digits, tmp_path):
     config = train.TrainConfig(steps=1, batch=4)
     run(config, digits, tmp_path / "run")
     with pytest.raises(train.TrainingError, match="finished before"):
-        train.fit(small_model(), digits.images, SCHEDULE, config, digits.labels, tmp_path / "run", progress=False)
+        train.fit(
+            small_model(), digits.images, SCHEDULE, config, digits.labels, tmp_path / "run", progress=False
+        )

@@ -80,7 +80,7 @@ def small_mnist(tmp_path, monkeypatch):
     raw.mkdir(parents=True)
     images = np.arange(6 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(6, 28, 28)
     for (name, _), array in zip(
-        torchvision.datasets.MNIST.resources, [images, np.arange(6, dtype=np.uint8)] * 2
+        torchvision.datasets.MNIST.resources, [images, np.arange(6, dtype=np.uint8)] * 2, strict=True
     ):
         (raw / name).write_bytes(_idx(array))
         (raw / name.removesuffix(".gz")).write_bytes(gzip.decompress(_idx(array)))

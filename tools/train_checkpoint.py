@@ -94,7 +94,10 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--samples", type=int, default=500, help="samples for the Frechet distance")
+    parser.add_argument("--samples", type=int, default=200, help="samples for the Frechet distance")
+    parser.add_argument(
+        "--sampling-steps", type=int, default=100, help="noise levels that each of them visits"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     config = train.TrainConfig(

@@ -45,12 +45,13 @@ def of_verdict(verdict: Verdict) -> Card:
     name = f"Exercise {exercise.id}, {exercise.title}"
     if verdict.correct:
         return Card("✓", f"{name}: correct.", (("Checked", verdict.headline), *verdict.rows), GREEN)
-    own = "answer" if exercise.is_value else "function"
-    help_ = f' Stuck? hint("{exercise.id}") gives one hint at a time.' if exercise.hints else ""
-    rows = (*verdict.rows, ("NOT YOURS", f"from here on the notebook uses the package's own {own}.{help_}"))
+    own = f"The package's own {'answer' if exercise.is_value else 'function'} is used from here on."
+    rows = verdict.rows
+    if exercise.hints:
+        rows += (("Stuck?", f'hint("{exercise.id}") gives one hint at a time'),)
     if verdict.status == "not attempted":
-        return Card("○", f"{name}: {verdict.headline}", rows, BLUE)
-    return Card("✗", f"{name}: not right yet.", (("What", verdict.headline), *rows), VERMILLION)
+        return Card("○", f"{name}: {verdict.headline} {own}", rows, BLUE)
+    return Card("✗", f"{name}: not right yet. {own}", (("What", verdict.headline), *rows), VERMILLION)
 
 
 def of_hint(exercise: Exercise, number: int) -> Card:

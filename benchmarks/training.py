@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ddpm_lite import data
 
-from . import measure, models
+from . import measure, models, peak, report
 
 
 def diffusers_step(size: str, count: int) -> Callable[[], float]:
@@ -84,3 +84,33 @@ def tasks(size: str, count: int) -> tuple[dict[str, Callable[[], float]], list[s
     else:
         left_out.append("This processor has no bfloat16 arithmetic: ddpm_lite's bf16 rows are left out.")
     return found, left_out
+
+
+def run(options) -> list[report.Table]:
+    """The training step of every size, and what share of the processor's peak it reaches."""
+    columns = ("size", "library", "parameters", "GFLOPs a step", "share of peak", *report.TIMING_COLUMNS)
+    table = report.Table("Training step", ABOUT.format(count=options.batch), columns)
+    for size in options.sizes:
+        timed, left_out = tasks(size, options.batch)
+        work = {name: measure.flops(step) for name, step in timed.items()}
+        timings = measure.interleave(timed | peak.tasks(), options.rounds, options.seconds)
+        for name in timed:
+            share = peak.share(work[name], timings[name], timings, "bf16" in name)
+            counts = (f"{parameters(size, name):,}", f"{work[name] / 1e9:.2f}", share)
+            table.rows.append([size, name, *counts, *report.timing_cells(timings[name], timings[models.OURS])])
+        table.notes += left_out
+    table.notes.append(peak.NOTE)
+    return [table]
+
+
+def parameters(size: str, name: str) -> int:
+    """How many parameters the network of that library has at that size."""
+    model = models.of_ddp(models.ddp_width(size)).model if name == models.DDP else models.ours(size)
+    return sum(p.numel() for p in model.parameters())
+
+
+ABOUT = (
+    "One step of training on 16 × 16 images, {count} at a time: noise, forward, backward, clipping, Adam, averaged "
+    "weights. diffusers has our network with our weights; denoising-diffusion-pytorch has its own design at the "
+    "width whose FLOPs come nearest."
+)

@@ -121,14 +121,14 @@ def at_timesteps(eps_model: EpsModel, tau: Tensor) -> EpsModel:
     return lambda xt, i: eps_model(xt, tau.to(i.device)[i])
 
 
-def last(steps: Iterable[Step]) -> Tensor:
-    """Run the chain to its end and return x_0. Raises ValueError if there was no step."""
-    xt = None
+def last(steps: Iterable[Step]) -> Step:
+    """Run the chain to its end: the last `Step`, whose xt is x_0. Raises ValueError if there was no step."""
+    final = None
     for step in steps:
-        xt = step.xt
-    if xt is None:
+        final = step
+    if final is None:
         raise ValueError("no steps were left: a generator runs once; call samplers.ddpm(...) again.")
-    return xt
+    return final
 
 
 def record(steps: Iterable[Step], at: Iterable[int]) -> list[Step]:
@@ -155,4 +155,4 @@ def sample(
 ) -> Tensor:
     """The images at the end of the chain, float (B, C, H, W), with a progress bar; options as in `ddpm`."""
     steps = ddpm(eps_model, shape, schedule, **options)
-    return last(tqdm(steps, total=schedule.T, desc="sampling", disable=not progress))
+    return last(tqdm(steps, total=schedule.T, desc="sampling", disable=not progress)).xt

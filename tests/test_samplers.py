@@ -67,7 +67,7 @@ def test_a_perfect_network_for_gaussian_data_gives_their_mean_and_variance(steps
     mean, variance, n = 0.4, 0.09, 40_000
     short, tau = schedules.respace(SCHEDULE, steps)
     model = samplers.at_timesteps(gaussian_model(mean, variance, SCHEDULE), tau)
-    x0 = samplers.last(run(shape=(n,), schedule=short, model=model, clip=False, variance="beta"))
+    x0 = samplers.last(run(shape=(n,), schedule=short, model=model, clip=False, variance="beta")).xt
     # Four standard errors; and the chain itself, having finitely many steps, leaves a little too much variance.
     assert abs(float(x0.mean()) - mean) < 4 * (variance / n) ** 0.5 + 0.001
     assert abs(float(x0.var()) / variance - 1) < 4 * (2 / n) ** 0.5 + 12 / steps
@@ -123,13 +123,13 @@ def test_a_respaced_chain_asks_the_network_about_the_original_timesteps():
         asked.extend(t.unique().tolist())
         return torch.zeros_like(xt)
 
-    assert samplers.last(run(model=samplers.at_timesteps(model, tau), schedule=short)).shape == SHAPE
+    assert samplers.last(run(model=samplers.at_timesteps(model, tau), schedule=short)).xt.shape == SHAPE
     assert asked == [1000, 750, 500, 250]
 
 
 def test_the_same_generator_gives_the_same_images_and_another_gives_others():
     short, _ = schedules.respace(SCHEDULE, 10)
-    a, b, c = (samplers.last(run(seed=s, schedule=short)) for s in (1, 1, 2))
+    a, b, c = (samplers.last(run(seed=s, schedule=short)).xt for s in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.allclose(a, c)
 
@@ -175,7 +175,7 @@ def test_leaving_the_loop_early_leaves_grad_mode_alone():
 
 @pytest.mark.parametrize("shape", [(5, 2), (2, 3, 4, 4), (7,)])
 def test_any_shape_will_do(shape):
-    assert samplers.last(run(shape=shape, schedule=schedules.linear(T=3))).shape == shape
+    assert samplers.last(run(shape=shape, schedule=schedules.linear(T=3))).xt.shape == shape
 
 
 def test_clip_holds_x0_hat_in_range_and_without_it_does_not():
@@ -207,7 +207,7 @@ def test_sample_is_the_end_of_the_chain(capfd):
     schedule = schedules.linear(T=6)
     options = {"progress": False, "variance": "beta_tilde"}
     x0 = samplers.sample(toy_model, SHAPE, schedule, generator=torch.Generator().manual_seed(4), **options)
-    assert torch.equal(x0, samplers.last(run(seed=4, schedule=schedule, variance="beta_tilde")))
+    assert torch.equal(x0, samplers.last(run(seed=4, schedule=schedule, variance="beta_tilde")).xt)
     assert capfd.readouterr().err == ""
     samplers.sample(toy_model, SHAPE, schedule, generator=torch.Generator().manual_seed(4))
     assert "6/6" in capfd.readouterr().err

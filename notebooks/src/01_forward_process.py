@@ -41,12 +41,22 @@ def noise_like(x):
 digits = data.digits()
 digit = data.from_uint8(digits.images[3:4])  # (1, 1, 8, 8)
 photo = data.from_uint8(data.photograph("flower", size=64))[None]  # (1, 3, 64, 64)
-print("digit:", tuple(digit.shape), "| photograph:", tuple(photo.shape), "| within [-1, 1]:", bool(max(digit.abs().max(), photo.abs().max()) <= 1))
+print(
+    "digit:",
+    tuple(digit.shape),
+    "| photograph:",
+    tuple(photo.shape),
+    "| within [-1, 1]:",
+    bool(max(digit.abs().max(), photo.abs().max()) <= 1),
+)
 
 fig, axes = viz.figure(5.2, 2.8, ncols=2)
 viz.image(axes[0], digit[0], "digit, 8 × 8")
 viz.image(axes[1], photo[0], "photograph, 64 × 64")
-viz.show(fig, alt="The two images of this chapter: a handwritten 3 in 8 by 8 grey pixels, and a photograph of a flower in 64 by 64 colour pixels.")
+viz.show(
+    fig,
+    alt="The two images of this chapter: a handwritten 3 in 8 by 8 grey pixels, and a photograph of a flower in 64 by 64 colour pixels.",
+)
 
 # %% [markdown]
 # ## How much noise: β, α and ᾱ
@@ -64,6 +74,7 @@ viz.show(fig, alt="The two images of this chapter: a handwritten 3 in 8 by 8 gre
 # $\beta_0 = 0$ and $\bar\alpha_0 = 1$. So no formula ever needs a $t - 1$ to find its place.
 #
 # ### Exercise 01.1: alpha_bar from beta
+
 
 # %%
 def alpha_bar(beta):
@@ -86,7 +97,9 @@ half = int((schedule.alpha_bar >= 0.5).nonzero()[-1])
 
 print("the same as yours:", torch.allclose(alpha_bar(schedule.beta), schedule.alpha_bar))
 for t in (1, 100, 259, 500, 1000):
-    print(f"t = {t:4d}   beta {schedule.beta[t]:.4f}   alpha {schedule.alpha[t]:.4f}   alpha_bar {schedule.alpha_bar[t]:.4f}")
+    print(
+        f"t = {t:4d}   beta {schedule.beta[t]:.4f}   alpha {schedule.alpha[t]:.4f}   alpha_bar {schedule.alpha_bar[t]:.4f}"
+    )
 print("last t with alpha_bar at or above one half:", half)
 print(f"what multiplies the image at t = 1000: sqrt(alpha_bar) = {schedule.alpha_bar[1000].sqrt():.4f}")
 assert half == 259
@@ -100,7 +113,10 @@ ax.plot([half], [0.5], "o", color=viz.COLORS["black"], markersize=5)
 ax.annotate(f"t = {half}", (half, 0.5), (half - 20, 0.45), ha="right")
 ax.set(xlabel="t", ylim=(0, 1.03))
 ax.legend(frameon=False, fontsize=9, loc="center right", bbox_to_anchor=(1, 0.62))
-viz.show(fig, alt="Three curves over t. alpha stays between 0.98 and 1. alpha_bar falls from 1 to 0 in an S shape and passes one half just after t = 259. Its square root falls more slowly.")
+viz.show(
+    fig,
+    alt="Three curves over t. alpha stays between 0.98 and 1. alpha_bar falls from 1 to 0 in an S shape and passes one half just after t = 259. Its square root falls more slowly.",
+)
 
 # %% [markdown]
 # Each single step keeps at least 98 % of the variance. A thousand of them keep almost nothing.
@@ -123,6 +139,7 @@ viz.show(fig, alt="Three curves over t. alpha stays between 0.98 and 1. alpha_ba
 #
 # ### Exercise 01.2: q_step
 
+
 # %%
 def q_step(xt_prev, t, eps, schedule):
     """x_t ~ q(x_t | x_{t-1}), eq. (2). xt_prev and eps: (B, ...), t: int64 (B,). Returns x_t, shaped as xt_prev."""
@@ -139,6 +156,7 @@ q_step = check("01.2", q_step)
 
 # %% [markdown]
 # Now take all thousand steps, and keep every image on the way.
+
 
 # %%
 def walk(x0):
@@ -167,9 +185,16 @@ print("digit:", tuple(digit_walk.shape), "| photograph:", tuple(photo_walk.shape
 # %%
 times = [0, 50, 100, 200, 300, 400, 600, 1000]
 few = [0, 100, 200, 400, 1000]
-print("the mean square of the photograph's values at t =", few, "is", [f"{float(photo_walk[t].square().mean()):.2f}" for t in few])
-viz.show(viz.strip({"digit": digit_walk[times, 0]}, [f"t = {t}" for t in times], scale=10), alt="The digit at eight t from 0 to 1000. It is clear at 100, doubtful at 200, and looks like noise from 300 on.")
-viz.show(viz.strip({"photo": photo_walk[few, 0]}, [f"t = {t}" for t in few], scale=2), alt="The photograph at t = 0, 100, 200, 400 and 1000. The flower can still be made out at 400; at 1000 there is only noise.")
+for t in few:
+    print(f"t = {t:4d}   mean square of the photograph's values {photo_walk[t].square().mean():.2f}")
+viz.show(
+    viz.strip({"digit": digit_walk[times, 0]}, [f"t = {t}" for t in times], scale=10),
+    alt="The digit at eight t from 0 to 1000. It is clear at 100, doubtful at 200, and looks like noise from 300 on.",
+)
+viz.show(
+    viz.strip({"photo": photo_walk[few, 0]}, [f"t = {t}" for t in few], scale=2),
+    alt="The photograph at t = 0, 100, 200, 400 and 1000. The flower can still be made out at 400; at 1000 there is only noise.",
+)
 
 # %% [markdown]
 # The same walk under a slider. Drag it, or click it and use the arrow keys; it needs no running kernel.
@@ -193,9 +218,10 @@ widgets.scrubber(
 # $$v_t = \left(\sqrt{1-\beta_t}\right)^2 v_{t-1} + \beta_t = (1-\beta_t)\,v_{t-1} + \beta_t .$$
 #
 # With $v_{t-1} = 1$ that is $1$ again. The step takes out exactly as much variance as it puts in: it is *variance preserving*.
-# And whatever variance the image had at first, it moves towards 1.
+# And whatever variance the image had at first, it moves towards 1; the photograph's mean square above went from 0.48 to 0.98.
 #
 # **What do you expect?** Suppose someone drops the factor, and only adds noise. What is the variance after 1000 steps? Larger than 2? Than 10?
+
 
 # %%
 def final_variance(factor, v0):
@@ -207,7 +233,11 @@ def final_variance(factor, v0):
 
 
 print("factor               from 1    from 0.25")
-for name, factor in {"sqrt(1 - beta)": lambda b: math.sqrt(1 - b), "none": lambda b: 1.0, "1 - beta": lambda b: 1 - b}.items():
+for name, factor in {
+    "sqrt(1 - beta)": lambda b: math.sqrt(1 - b),
+    "none": lambda b: 1.0,
+    "1 - beta": lambda b: 1 - b,
+}.items():
     print(f"{name:16s} {final_variance(factor, 1.0):10.4f} {final_variance(factor, 0.25):12.4f}")
 
 # %% [markdown]
@@ -269,7 +299,9 @@ for t in (10, 300, 1000):
     difference = (exact_walk[t] - (abar[t].sqrt() * x0 + combined)).abs().max()
     weights_add_up = torch.isclose(w.square().sum(), 1 - abar[t], rtol=1e-10)
     eps = combined / (1 - abar[t]).sqrt()  # should look like 12,288 draws from N(0, 1)
-    print(f"t = {t:4d}   walk and formula agree: {bool(difference < 1e-10)}   weights add up: {bool(weights_add_up)}   eps: mean {eps.mean():.4f}, variance {eps.var():.4f}")
+    print(
+        f"t = {t:4d}   walk and formula agree: {bool(difference < 1e-10)}   weights add up: {bool(weights_add_up)}   eps: mean {eps.mean():.4f}, variance {eps.var():.4f}"
+    )
     assert difference < 1e-10 and weights_add_up
 
 # %% [markdown]
@@ -280,6 +312,7 @@ for t in (10, 300, 1000):
 # This is the most used line of the whole course.
 #
 # ### Exercise 01.3: q_sample
+
 
 # %%
 def q_sample(x0, t, eps, schedule):
@@ -324,7 +357,9 @@ def standard_errors(samples):
 print(f"predicted: mean {pixel * abar[t_end].sqrt():.4f}, variance {1 - abar[t_end]:.4f}")
 for name, samples in {"300 steps": x, "one jump": jump, "wrong jump": wrong}.items():
     z_mean, z_var = standard_errors(samples)
-    print(f"{name:10s} mean {samples.mean():.4f}, variance {samples.var():.4f}   within 4 standard errors: {bool(z_mean < 4)}, {bool(z_var < 4)}")
+    print(
+        f"{name:10s} mean {samples.mean():.4f}, variance {samples.var():.4f}   within 4 standard errors: {bool(z_mean < 4)}, {bool(z_var < 4)}"
+    )
 assert max(standard_errors(x)) < 4 and max(standard_errors(jump)) < 4 and max(standard_errors(wrong)) > 4
 
 # %% [markdown]
@@ -333,16 +368,31 @@ assert max(standard_errors(x)) < 4 and max(standard_errors(jump)) < 4 and max(st
 # %%
 sorted_x = x.flatten().sort().values
 z = (sorted_x - pixel * abar[t_end].sqrt()) / (1 - abar[t_end]).sqrt()
-gap = (torch.special.ndtr(z) - (torch.arange(n) + 0.5) / n).abs().max()  # between the two cumulative distributions
-print("largest gap between the cumulative distributions is within chance (1 in 100):", bool(gap < 1.63 / math.sqrt(n)))
-fig = viz.histogram(x, float(pixel * abar[t_end].sqrt()), float((1 - abar[t_end]).sqrt()), label="20,000 walks", gaussian="eq. (4)")
-viz.show(fig, alt="A histogram of 20,000 walks of 300 steps. The Gaussian density of equation (4) runs along the tops of its bars.")
+gap = (
+    (torch.special.ndtr(z) - (torch.arange(n) + 0.5) / n).abs().max()
+)  # between the two cumulative distributions
+print(
+    "largest gap between the cumulative distributions is within chance (1 in 100):",
+    bool(gap < 1.63 / math.sqrt(n)),
+)
+fig = viz.histogram(
+    x,
+    float(pixel * abar[t_end].sqrt()),
+    float((1 - abar[t_end]).sqrt()),
+    label="20,000 walks",
+    gaussian="eq. (4)",
+)
+viz.show(
+    fig,
+    alt="A histogram of 20,000 walks of 300 steps. The Gaussian density of equation (4) runs along the tops of its bars.",
+)
 
 # %% [markdown]
 # ## Scrub t
 #
 # Now $t$ is in your hand. Left: the photograph at $x_t$. Middle: the histogram of all its values, beside $\mathcal N(0, 1)$.
 # Right: one single pixel with $x_0 = 0.8$, the density $q(x_t \mid x_0)$ of (4). Watch its centre move to 0 and its width grow to 1.
+
 
 # %% tags=["nbval-ignore-output"]
 def draw(t):
@@ -356,14 +406,26 @@ def draw(t):
     middle.set(ylim=(0, 1.2))
     mean, std = 0.8 * float(abar[t].sqrt()), max(float((1 - abar[t]).sqrt()), 1e-3)
     grid = torch.linspace(-3, 3, 601)
-    right.plot(grid, torch.exp(-0.5 * ((grid - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi)), color=viz.COLORS["blue"])
+    right.plot(
+        grid,
+        torch.exp(-0.5 * ((grid - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi)),
+        color=viz.COLORS["blue"],
+    )
     right.axvline(mean, color=viz.COLORS["vermillion"], linestyle="--", linewidth=1)
-    right.set(title=r"$q(x_t\,|\,x_0 = 0.8)$", xlabel="value", xlim=(-3, 3), ylim=(0, 2), yticks=[0, 0.5, 1, 1.5, 2])
+    right.set(
+        title=r"$q(x_t\,|\,x_0 = 0.8)$", xlabel="value", xlim=(-3, 3), ylim=(0, 2), yticks=[0, 0.5, 1, 1.5, 2]
+    )
     return fig
 
 
 slider = ipywidgets.IntSlider(150, 0, schedule.T, description="t", layout={"width": "480px"})
-widgets.live(draw, t=slider, alt=lambda t: f"The photograph at t = {t}, the histogram of its values, and the density of one pixel that began at 0.8.")
+widgets.live(
+    draw,
+    t=slider,
+    alt=lambda t: (
+        f"The photograph at t = {t}, the histogram of its values, and the density of one pixel that began at 0.8."
+    ),
+)
 
 # %% [markdown]
 # ## Where the signal is lost
@@ -373,6 +435,7 @@ widgets.live(draw, t=slider, alt=lambda t: f"The photograph at t = {t}, the hist
 # $$\mathrm{SNR}(t) = \frac{\bar\alpha_t}{1-\bar\alpha_t} .$$
 #
 # ### Exercise 01.4: snr
+
 
 # %%
 def snr(t, schedule):
@@ -418,7 +481,10 @@ left.set(xlabel="t", title="SNR(t)")
 middle.plot(steps, list(right.values()), "o-", color=viz.COLORS["vermillion"])
 middle.axhline(0.1, color=viz.COLORS["black"], linewidth=0.8, linestyle=":")
 middle.set(xlabel="t", title="digits told right", ylim=(0, 1))
-viz.show(fig, alt="Left: the signal-to-noise ratio on a logarithmic axis falls from 10,000 to 0.00004 and passes 1 at t = 259. Right: the share of digits told right falls from about 0.9 to chance, one in ten.")
+viz.show(
+    fig,
+    alt="Left: the signal-to-noise ratio on a logarithmic axis falls from 10,000 to 0.00004 and passes 1 at t = 259. Right: the share of digits told right falls from about 0.9 to chance, one in ten.",
+)
 
 # %% [markdown]
 # Signal and noise are level at $t = 259$, and yet about two digits in three are still told right there, and it was no more than nine in ten without noise: 64 pixels together know more than one.
@@ -431,6 +497,7 @@ viz.show(fig, alt="Left: the signal-to-noise ratio on a logarithmic axis falls f
 # $$\hat x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\;\hat\varepsilon}{\sqrt{\bar\alpha_t}}$$
 #
 # ### Exercise 01.5: predict_x0
+
 
 # %%
 def predict_x0(xt, t, eps_hat, schedule):
@@ -453,8 +520,12 @@ xt = q_sample(x0, t, eps, schedule)
 
 print("with the true noise, x_0 comes back:", torch.allclose(predict_x0(xt, t, eps, schedule), x0))
 nearly = predict_x0(xt, t, 0.99 * eps, schedule)
-print(f"with noise wrong by 1 %, the error is {float((nearly - x0).square().mean().sqrt()):.2f} (the image lies in [-1, 1])")
-print(f"with eps_hat = 0, it is {float((predict_x0(xt, t, 0 * eps, schedule) - x0).square().mean().sqrt()):.1f}")
+print(
+    f"with noise wrong by 1 %, the error is {float((nearly - x0).square().mean().sqrt()):.2f} (the image lies in [-1, 1])"
+)
+print(
+    f"with eps_hat = 0, it is {float((predict_x0(xt, t, 0 * eps, schedule) - x0).square().mean().sqrt()):.1f}"
+)
 
 # %% [markdown]
 # So everything hangs on the noise. Who knows the noise knows the image; that is why the network of this course predicts $\varepsilon$.
@@ -463,7 +534,7 @@ print(f"with eps_hat = 0, it is {float((predict_x0(xt, t, 0 * eps, schedule) - x
 # ### The best denoiser that is a straight line
 #
 # Let us try in earnest. Of all the guesses $\hat x_0$ that are linear in $x_t$, the one with the smallest mean squared error has a closed form.
-# With $m$ and $C$ the mean and covariance of the digits, it is
+# With $m$ and $C$ the mean and covariance of the digits, it is the following. (The next cell also fits one to 24,000 noisy digits by least squares, to see that the formula is right.)
 #
 # $$\hat x_0 = m + \sqrt{\bar\alpha_t}\;C\left(\bar\alpha_t C + (1-\bar\alpha_t) I\right)^{-1}\left(x_t - \sqrt{\bar\alpha_t}\,m\right).$$
 #
@@ -472,7 +543,8 @@ print(f"with eps_hat = 0, it is {float((predict_x0(xt, t, 0 * eps, schedule) - x
 # <details><summary>Answer</summary>
 #
 # As $\bar\alpha_t \to 0$ the second term vanishes and $m$ is left: the average of all digits, a grey blur, for *any* input.
-# That is no fault of straight lines. The guess with the smallest squared error is always the mean of $x_0$ given $x_t$, and at $t = T$ that is the mean of all the images.
+# That is no fault of straight lines. Of all guesses $c$, the mean squared error $\mathbb E\|x_0 - c\|^2$ is smallest for the mean of $x_0$, given what we know.
+# At $t = T$ we know nothing, and it is the mean of all the images. A large network would answer the same.
 #
 # </details>
 
@@ -488,6 +560,22 @@ def linear_denoiser(xt, t):
     return (m + (xt.flatten(1) - abar[t].sqrt() * m) @ gain.T).reshape(xt.shape)
 
 
+def fitted_denoiser(t, copies=20):
+    """The same by least squares, from noisy digits: no formula, as a check of the one above."""
+    x0 = seen.repeat(copies, 1, 1, 1)
+    xt = q_sample(x0, torch.full((len(x0),), t), noise_like(x0), schedule)
+    ones = torch.ones(len(x0), 1, dtype=x0.dtype)
+    weights = torch.linalg.lstsq(torch.cat([xt.flatten(1), ones], dim=1), x0.flatten(1)).solution  # (65, 64)
+    return lambda xt: (xt.flatten(1) @ weights[:-1] + weights[-1]).reshape(xt.shape)
+
+
+xt = q_sample(unseen, torch.full((len(unseen),), 259), noise_like(unseen), schedule)
+formula, fit = linear_denoiser(xt, 259), fitted_denoiser(259)(xt)
+print(
+    f"formula and fit, at t = 259: errors {(formula - unseen).square().mean().sqrt():.2f} and {(fit - unseen).square().mean().sqrt():.2f}, difference {(formula - fit).square().mean().sqrt():.2f}"
+)
+
+# %%
 some, eps = unseen[:8], noise_like(unseen[:8])
 rows = {"$x_0$": some}
 for t in (100, 259, 500, 1000):
@@ -496,11 +584,18 @@ for t in (100, 259, 500, 1000):
 
 mean_digit = m.reshape(1, 1, 8, 8)
 last = rows["guess, t = 1000"]
-print(f"at t = 1000 all eight guesses are the mean digit, to within {float((last - mean_digit).abs().max()):.2f}")
+print(
+    f"at t = 1000 all eight guesses are the mean digit, to within {float((last - mean_digit).abs().max()):.2f}"
+)
 for t in (100, 259, 500, 1000):
     error = (rows[f"guess, t = {t}"] - some).square().mean().sqrt()
-    print(f"t = {t:4d}   error of the guess {float(error):.2f}   error of always answering the mean {float((mean_digit - some).square().mean().sqrt()):.2f}")
-viz.show(viz.strip(rows, scale=6), alt="Eight digits, and below them in pairs of rows the noised digits and the guesses. At t = 100 the guesses are readable, at 500 they are blurred, at 1000 all eight are the same grey blur.")
+    print(
+        f"t = {t:4d}   error of the guess {float(error):.2f}   error of always answering the mean {float((mean_digit - some).square().mean().sqrt()):.2f}"
+    )
+viz.show(
+    viz.strip(rows, scale=6),
+    alt="Eight digits, and below them in pairs of rows the noised digits and the guesses. At t = 100 the guesses are readable, at 500 they are blurred, at 1000 all eight are the same grey blur.",
+)
 
 # %% [markdown]
 # This is why one jump back cannot generate. From pure noise the honest best guess is the average of everything, and the average digit is not a digit.
@@ -549,4 +644,6 @@ for k in (1, 2, 4, 8, 16):
     pool = torch.nn.AvgPool2d(k)
     signal_kept = pool(x0).var() / x0.var()
     noise_kept = pool(noise).var() / noise.var()
-    print(f"k = {k:2d}   SNR of a block below 1 from t = {lost:3d}   noise variance kept {noise_kept:.4f}, theory {1 / k**2:.4f}   signal variance kept {signal_kept:.4f}")
+    print(
+        f"k = {k:2d}   SNR of a block below 1 from t = {lost:3d}   noise variance kept {noise_kept:.4f}, theory {1 / k**2:.4f}   signal variance kept {signal_kept:.4f}"
+    )

@@ -11,7 +11,7 @@ import torch
 
 from . import report
 
-NAMES = ("training", "sampling", "memory", "slider")
+NAMES = ("sampling", "slider", "training", "memory")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the package beside its peers.")
     p.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure, of {', '.join(NAMES)} (default: all)")
     p.add_argument("--quick", action="store_true", help="smallest size, three rounds: shows that all runs, measures little")
-    p.add_argument("--seconds", type=float, default=30, help="time limit of each comparison (default 30)")
+    p.add_argument("--seconds", type=float, default=40, help="time limit of each comparison (default 40)")
     p.add_argument("--rounds", type=int, default=30, help="rounds of each comparison, if time allows (default 30)")
     p.add_argument("--threads", type=int, default=1, help="threads (default 1, which neighbours disturb least)")
     p.add_argument("--out", type=Path, help=f"file for the tables (default: {RESULTS.name} here, when all is measured)")
@@ -54,12 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
         for table in importlib.import_module(f".{name}", __package__).run(options):
             print(table.markdown(), flush=True)
             tables.append(table)
-    text = report.document(tables, before)
-    if options.out:
-        options.out.write_text(text, encoding="utf-8")
-        print(f"written: {options.out}", file=sys.stderr)
-    else:
-        print(report.machine(before))
+        if options.out:  # after each subject, so that a run that is cut off leaves what it has
+            options.out.write_text(report.document(tables, before), encoding="utf-8")
+            print(f"written: {options.out}", file=sys.stderr)
+    print(report.machine(before))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Peak memory of ten training steps, each library in a process of its own: python -m benchmarks.memory LIBRARY SIZE BATCH."""
+"""Peak memory of three training steps, each library in a process of its own: python -m benchmarks.memory LIBRARY SIZE BATCH."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def peak_mib() -> float:
 
 
 def child(library: str, size: str, count: int) -> tuple[float, float]:
-    """In the child: peak before (libraries and data loaded) and after ten steps."""
+    """In the child: peak before (libraries and data loaded) and after three steps."""
     torch.set_num_threads(1)
     models.images()
     if library != models.OURS:
@@ -32,7 +32,7 @@ def child(library: str, size: str, count: int) -> tuple[float, float]:
         training.our_step(next(iter(models.SIZES)), 1)()
     before = peak_mib()
     step = MAKERS[library](size, count)
-    for _ in range(10):
+    for _ in range(3):
         step()
     return before, peak_mib()
 
@@ -64,7 +64,7 @@ def run(options) -> list[report.Table]:
 
 
 ABOUT = (
-    "Largest resident memory of a process that takes ten training steps ({size} parameters, {count} images of 16 × 16 "
+    "Largest resident memory of a process that takes three training steps ({size} parameters, {count} images of 16 × 16 "
     "a step), and how much of it came with network, optimiser and steps."
 )
 

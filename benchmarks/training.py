@@ -93,7 +93,7 @@ def run(options) -> list[report.Table]:
     for size in options.sizes:
         timed, left_out = tasks(size, options.batch)
         work = {name: measure.flops(step) for name, step in timed.items()}
-        timings = measure.interleave(timed | peak.tasks(), options.rounds, options.seconds)
+        timings = measure.interleave(timed | peak.tasks(), options.rounds, options.seconds, warmup=1)
         for name in timed:
             share = peak.share(work[name], timings[name], timings, "bf16" in name)
             counts = (f"{parameters(size, name):,}", f"{work[name] / 1e9:.2f}", share)

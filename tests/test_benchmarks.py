@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from benchmarks import measure
+from benchmarks import measure, models, peak, report, slider, training
+from benchmarks.__main__ import main, settings
 
 
 def test_tasks_take_turns_and_every_other_round_goes_backwards():
@@ -73,3 +74,93 @@ def test_flops_of_a_product_a_convolution_and_attention():
 
 def test_has_bf16_answers_on_any_machine():
     assert measure.has_bf16() in (True, False)
+
+
+def test_a_table_is_markdown_with_its_notes_once():
+    table = report.Table("Title", "What it is.", ("a", "b"), [["1", "2"]], ["a note", "a note"])
+    assert table.markdown() == "## Title\n\nWhat it is.\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\n- a note\n"
+
+
+def test_a_row_of_the_wrong_length_is_refused():
+    with pytest.raises(ValueError, match="3 cells for 2 columns"):
+        report.Table("Title", "", ("a", "b"), [["1", "2", "3"]]).markdown()
+
+
+def test_times_are_shown_in_milliseconds_and_ours_is_one():
+    ours, other = measure.Timing([0.001, 0.002, 0.004], [0.001] * 3), measure.Timing([0.002, 0.004, 0.008], [0.003] * 3)
+    assert report.timing_cells(ours, ours) == ["2.00", "1.00", "1", "1", "3"]
+    assert report.timing_cells(other, ours) == ["4.00", "3.00", "2.00× (2.00–2.00)", "3.00× (3.00–3.00)", "3"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "busy"),
+    [(0.1, 1.0, False), (0.1, 1.9, False), (1.5, 1.0, True), (0.1, 2.5, True)],
+)
+def test_a_busy_machine_is_told_from_the_run_itself(before, after, busy):
+    assert ("busy with other work" in report.busy(before, after, threads=1, cores=2)) is busy
+
+
+def test_share_of_peak_by_hand():
+    seconds = {"product": 2 * 1024**3 / 100e9, "convolution": 1.0}  # the product is the better of the two: 100 GFLOP/s
+    timings = {f"peak float32 {kind}": measure.Timing([9, 9], [s, 2 * s]) for kind, s in seconds.items()}
+    step = measure.Timing([9, 9, 9], [0.1, 0.2, 0.3])
+    assert peak.share(10**10, step, timings, bf16=False) == "50%"
+
+
+def test_only_a_whole_run_writes_the_results():
+    assert settings([]).out.name == "RESULTS.md"
+    assert settings(["--quick"]).out is None
+    assert settings(["slider"]).out is None
+
+
+@pytest.mark.parametrize("arguments", [["sampler"], ["--rounds", "2"], ["--threads", "0"]])
+def test_the_command_refuses_nonsense(arguments, capsys):
+    with pytest.raises(SystemExit):
+        settings(arguments)
+    assert "error: " in capsys.readouterr().err
+
+
+def test_without_the_peers_the_rest_still_runs(monkeypatch, capsys, tmp_path):
+    def missing(name):
+        raise models.PeerMissing(f"{name} is not here, so it is left out.")
+
+    monkeypatch.setattr(models, "peer", missing)
+    out = tmp_path / "results.md"
+    assert main(["sampling", "--quick", "--out", str(out)]) == 0
+    text = out.read_text(encoding="utf-8")
+    assert "| 0.28 M | ddpm_lite |" in text
+    assert all(f"- {name} is not here" in text for name in (models.DIFFUSERS, models.DDP))
+    assert capsys.readouterr().out.startswith("## Sampling step")
+
+
+def test_a_peer_that_is_missing_says_how_to_get_it():
+    with pytest.raises(models.PeerMissing, match=r"no-such-peer is not here.*course\.py bench"):
+        models.peer("no-such-peer")
+
+
+def test_ours_and_diffusers_have_the_same_parameters_and_flops():
+    pytest.importorskip("diffusers")
+    mine, theirs = models.ours("0.28 M"), models.of_diffusers("0.28 M")  # which checks that they agree
+    assert mine.parameter_count() == sum(p.numel() for p in theirs.parameters()) == 280_177
+    assert measure.flops(lambda: mine(*models.batch(1))) == measure.flops(lambda: theirs(*models.batch(1)))
+
+
+def test_the_slider_really_redraws():
+    (table,) = slider.run(settings(["slider", "--quick"]))
+    assert len(table.rows) == 3
+    assert all(float(row[1]) > 0 for row in table.rows)
+
+
+def test_a_picture_that_does_not_follow_the_slider_is_reported():
+    move = slider.mover(lambda t: torch.zeros(1, 1, 8, 8))
+    with pytest.raises(RuntimeError, match="did not change"):
+        move()
+
+
+@pytest.mark.slow
+def test_every_library_takes_a_training_step():
+    pytest.importorskip("diffusers")
+    pytest.importorskip("denoising_diffusion_pytorch")
+    timed, _ = training.tasks("0.28 M", 2)
+    assert {models.OURS, models.DIFFUSERS, models.DDP} <= timed.keys()
+    assert all(step() > 0 for step in timed.values())

@@ -135,15 +135,20 @@ def classify(net: FeatureNet, images: Tensor, batch: int = 500) -> Tensor:
     return torch.cat([net(x.to(device)).argmax(dim=1).cpu() for x in _batches(images, batch)])
 
 
-def real_floor(features: Tensor, n: int, generator: torch.Generator | None = None) -> float:
+def real_floor(
+    features: Tensor, n: int, generator: torch.Generator | None = None, repeats: int = 10
+) -> float:
     """The Frechet distance between two disjoint random sets of n real images: what perfect samples would get.
 
-    features: (N, D) of real images. Raises ValueError unless 2 <= n <= N/2.
+    features: (N, D) of real images. The mean of `repeats` draws, since a single one can be twice the next.
+    Raises ValueError unless 2 <= n <= N/2 and repeats >= 1.
     """
     if not 2 <= n <= len(features) // 2:
         raise ValueError(f"n must lie in 2..{len(features) // 2}, half of the features given, got {n}.")
-    index = torch.randperm(len(features), generator=generator)[: 2 * n]
-    return frechet_distance(features[index[:n]], features[index[n:]])
+    if repeats < 1:
+        raise ValueError(f"repeats must be 1 or more, got {repeats}.")
+    draws = [torch.randperm(len(features), generator=generator)[: 2 * n] for _ in range(repeats)]
+    return sum(frechet_distance(features[i[:n]], features[i[n:]]) for i in draws) / repeats
 
 
 def nearest_neighbours(samples: Tensor, images: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:

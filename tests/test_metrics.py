@@ -61,8 +61,11 @@ def test_real_floor_falls_with_n_and_uses_disjoint_halves(gen):
     assert 0 < large < small / 10  # it goes like 1 / n
     assert metrics.real_floor(x, 100, gen()) == small
     two = torch.tensor([[0.0, 0.0], [1.0, 0.0]]).double().repeat_interleave(2, dim=0)
-    floors = {round(metrics.real_floor(two, 2, gen(seed)), 6) for seed in range(20)}
+    floors = {round(metrics.real_floor(two, 2, gen(seed), repeats=1), 6) for seed in range(20)}
     assert floors == {0.0, 1.0}  # {0,1} against {0,1}, or {0,0} against {1,1}: never a row twice
+    assert metrics.real_floor(two, 2, gen(), repeats=400) == pytest.approx(1 / 3, abs=0.1)  # 2 of 6 splits
+    with pytest.raises(ValueError, match="repeats"):
+        metrics.real_floor(x, 100, repeats=0)
     with pytest.raises(ValueError, match=r"2\.\.4000"):
         metrics.real_floor(x, 4001, gen())
 

@@ -35,6 +35,7 @@ def make(name: str, root: str | None, epochs: int, seed: int, out: Path) -> dict
         train.images, train.labels, epochs, generator=generator, progress=sys.stderr.isatty()
     )
     seconds = time.process_time() - start
+    generator.manual_seed(seed)
     real, held_out = metrics.features(net, train.images), metrics.features(net, test.images)
     correct = metrics.classify(net, test.images) == test.labels
     card = {

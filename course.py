@@ -287,8 +287,13 @@ def probe(command: list) -> "tuple | None":
         )
         major, minor, pip = done.stdout.decode().split()
         return int(major), int(minor), pip == "True"
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+    except (OSError, ValueError):
         return None
+    except subprocess.TimeoutExpired:  # slow is not broken: nothing may be deleted for it
+        raise Problem(
+            f"{command[0]} did not start within a minute; this computer is very busy.",
+            "wait or close other programs, then run the same command again",
+        ) from None
 
 
 def listen(command: list) -> tuple:

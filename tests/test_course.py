@@ -15,6 +15,7 @@ import pytest
 import course
 
 SOURCE = Path(course.__file__)
+PROBE = course.probe  # the real one, where a test needs it
 VERBS = {"lab", "test", "build", "bench", "deps", "setup", "doctor"}
 PYPROJECT = """\
 [build-system]
@@ -387,6 +388,19 @@ def test_a_venv_whose_python_is_gone_or_too_old_is_made_anew(machine, broken):
     assert not old.exists()
     assert len(machine.pip) == 2
     assert course.is_current(course.find_venv(), ["lab"], course.pyproject())
+
+
+def test_a_python_that_is_slow_to_start_is_not_taken_for_broken(machine, monkeypatch, capsys):
+    course.set_up(["lab"])
+
+    def slow(command, **options):
+        raise subprocess.TimeoutExpired(command, options["timeout"])
+
+    monkeypatch.setattr(course, "probe", PROBE)
+    monkeypatch.setattr(course.subprocess, "run", slow)
+    assert course.main(["lab"]) == 1
+    assert "busy" in capsys.readouterr().err
+    assert machine.stamp.is_file()
 
 
 def test_a_venv_without_pip_gets_one_before_it_is_given_up(machine):

@@ -76,12 +76,14 @@ def draw(model: unet.UNet, count: int, steps: int, labelled: bool, batch: int = 
 
 def quality(name: str, model: unet.UNet, real: data.ImageSet, count: int, steps: int) -> dict:
     """Frechet distances of labelled and unlabelled samples to `count` real images, and of real images to real ones."""
-    net = metrics.feature_net(name)
-    order = torch.randperm(len(real), generator=torch.Generator().manual_seed(SEED))
-    a, b = (metrics.features(net, real.images[order[i * count : (i + 1) * count]]) for i in (0, 1))
-    found = {"samples": count, "sampling_steps": steps, "frechet_floor": metrics.frechet_distance(a, b)}
+    net, g = metrics.feature_net(name), torch.Generator().manual_seed(SEED)
+    truth = metrics.features(net, real.images)
+    some = truth[torch.randperm(len(truth), generator=g)[:count]]
+    found = {"samples": count, "sampling_steps": steps, "frechet_floor": metrics.real_floor(truth, count, g)}
     for key, labelled in (("frechet_with_labels", True), ("frechet_without_labels", False)):
-        found[key] = metrics.frechet_distance(a, metrics.features(net, draw(model, count, steps, labelled)))
+        found[key] = metrics.frechet_distance(
+            some, metrics.features(net, draw(model, count, steps, labelled))
+        )
     return {k: round(v, 2) if isinstance(v, float) else v for k, v in found.items()}
 
 

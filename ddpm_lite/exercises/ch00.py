@@ -20,6 +20,7 @@ def _floats():
         yield Case(
             f"noise, partly outside [-1, 1], {str(dtype)[6:]}", randn(3, 1, 5, 4, seed=seed, dtype=dtype)
         )
+    yield Case("images that are not contiguous", randn(2, 3, 6, 4, seed=2).transpose(2, 3))
 
 
 EXERCISES = (

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 # (rtol, atol) at which a result counts as right. A plain number may have been typed in by hand.
-TOLERANCE = {torch.float64: (1e-6, 1e-8), torch.complex128: (1e-6, 1e-8), float: (1e-5, 1e-8)}
+TOLERANCE = {torch.float64: (1e-8, 1e-10), torch.complex128: (1e-8, 1e-10), float: (1e-5, 1e-8)}
 TOLERANCE_FLOAT32 = (1e-4, 1e-5)
 # A float64 result that is right only to this has passed through float32 on its way.
 LOST_PRECISION = (1e-4, 1e-5)
@@ -255,6 +255,8 @@ def _kind(thing: Any) -> str:
         return "None"
     if isinstance(thing, Yielded):
         return "a generator"
+    if isinstance(thing, np.ndarray):
+        return f"a NumPy array of shape {thing.shape}"
     name = type(thing).__name__
     return f"an {name}" if name[0].lower() in "aeiou" else f"a {name}"
 

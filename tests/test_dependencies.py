@@ -1,6 +1,7 @@
 """pyproject.toml is the one source of dependencies: nothing else may say anything different."""
 
 import ast
+import functools
 import importlib.metadata
 import re
 import sys
@@ -136,15 +137,26 @@ def imports(path: Path) -> tuple[set[str], set[str]]:
     return at_once, later
 
 
+@functools.cache
+def providers() -> dict[str, list[str]]:
+    """{import name: distributions}; reading it takes a second, so once."""
+    return dict(importlib.metadata.packages_distributions())
+
+
+@functools.cache
+def own_modules() -> frozenset[str]:
+    """Names under which the course's own files import each other."""
+    top = {path.stem for path in ROOT.glob("*") if path.is_dir() or path.suffix == ".py"}
+    inner = {path.stem for folder in ("tests", "tools") for path in (ROOT / folder).rglob("*.py")}
+    return frozenset(top | inner)
+
+
 def undeclared(names: set[str], declared: set[str]) -> set[str]:
     """Those of these imports that no declared package provides."""
-    provided = importlib.metadata.packages_distributions()
-    own = {path.stem for path in ROOT.glob("*") if path.is_dir() or path.suffix == ".py"}
-    own |= {path.stem for path in (ROOT / "tests").rglob("*.py")} | {
-        path.stem for path in ROOT.glob("tools/*.py")
+    foreign = names - own_modules() - set(sys.stdlib_module_names)
+    return {
+        name for name in foreign if not declared & {course.normal(d) for d in providers().get(name, [name])}
     }
-    foreign = names - own - set(sys.stdlib_module_names)
-    return {name for name in foreign if not declared & {course.normal(d) for d in provided.get(name, [name])}}
 
 
 def python_files(folder: str) -> list[Path]:

@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--samples", type=int, default=200, help="samples for the Frechet distance")
     parser.add_argument(
-        "--sampling-steps", type=int, default=100, help="noise levels that each of them visits"
+        "--sampling-steps", type=int, default=40, help="noise levels that each of them visits"
     )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -131,7 +131,11 @@ def main() -> None:
         "machine": f"{platform.machine()}, {args.threads} thread, PyTorch {torch.__version__}",
         "command": f"python tools/train_checkpoint.py {args.name} --steps {config.steps} --threads {args.threads}",
         "quality": quality(
-            args.name, model, data.load(args.name, train=False, root=args.data), args.samples, 250
+            args.name,
+            model,
+            data.load(args.name, train=False, root=args.data),
+            args.samples,
+            args.sampling_steps,
         ),
     }
     checkpoints.save(WEIGHTS / f"{args.name}.safetensors", model, schedules.linear(), card)

@@ -108,7 +108,7 @@ viz.show(
 )
 
 # %% [markdown]
-# None of these images is in the training set as such; whether a generative model copies is a fair question, and chapter 10 measures it.
+# Are they new, or copies of training images? A fair question to ask of any generative model. Chapter 10 measures it.
 #
 # ## Scrub the denoising
 #
@@ -173,7 +173,7 @@ x0_hat = process.predict_x0(xt, t, eps_hat, schedule).clamp(-1, 1)
 before, after = (xt - digit).square().mean(), (x0_hat - digit).square().mean()
 print("the network's guess is closer to the digit than the noisy image is:", bool(after < before))
 viz.show(
-    viz.grid(torch.cat([digit, xt, x0_hat]), titles=["x_0", "x_t, t = 250", "guess of x_0"]),
+    viz.grid(torch.cat([digit, xt, x0_hat]), ncol=3, titles=["x_0", "x_t, t = 250", "guess of x_0"]),
     alt="Three images: a digit 3, the same digit under heavy noise, and the network's guess of the digit.",
 )
 

@@ -87,7 +87,9 @@ def _frames(frames, ncol: int | None) -> np.ndarray:
     if isinstance(frames, (list, tuple)):
         raise TypeError("frames must be one tensor or array (F, C, H, W); torch.stack(list) makes it.")
     ndim = getattr(frames, "ndim", None)
-    if ndim == 5 and len(frames):
+    if ndim == 5 and not len(frames):
+        raise ValueError(f"frames is empty: shape {tuple(frames.shape)}. There is nothing to scrub through.")
+    if ndim == 5:
         tiled = [viz.tile(viz.pixels(frame, f"frame {i}"), ncol) for i, frame in enumerate(frames)]
         grids = np.stack(tiled).reshape(len(tiled), *tiled[0].shape[:2], -1)
         return grids.transpose(0, 3, 1, 2)  # (F, H', W', C) -> (F, C, H', W')

@@ -26,18 +26,17 @@ export function mount(el, options, onChange = () => {}) {
 
   const canvas = make("canvas", { role: "img", width, height });
   canvas.style.width = `${width * scale}px`;
-  const button = make("button", { type: "button" });
-  const slider = make("input", {
-    type: "range", min: 0, max: last, step: 1, "aria-label": "Frame", "data-lm-suppress-shortcuts": "true",
-  });
+  const ours = { "data-lm-suppress-shortcuts": "true" }; // else JupyterLab takes b, x, ... for its own commands
+  const button = make("button", { type: "button", ...ours });
+  const slider = make("input", { type: "range", min: 0, max: last, step: 1, "aria-label": "Frame", ...ours });
   const label = make("span", { class: "ddpm-label", "aria-hidden": "true" }); // the slider's value text says it
   label.style.minWidth = `${Math.max(...labels.map((text) => text.length))}ch`;
-  const speed = make("select", { "aria-label": "Speed" },
+  const speed = make("select", { "aria-label": "Speed", ...ours },
     ...SPEEDS.map(([value, text]) => make("option", { value, ...(value === 1 && { selected: "" }) }, text)));
   const bar = make("div", { class: "ddpm-bar" }, button, slider, label, speed);
   el.classList.add("ddpm-scrubber");
-  for (const [name, value] of [["role", "group"], ["aria-label", alt], ["data-lm-suppress-shortcuts", "true"]])
-    el.setAttribute(name, value);
+  el.setAttribute("role", "group");
+  el.setAttribute("aria-label", alt);
   el.replaceChildren(canvas, bar);
 
   function draw() {

@@ -94,16 +94,37 @@ class Console(list):
             self.append(text)
 
 
-@pytest.fixture
-def page(browser):
-    """A fresh page, 1200 x 900, with the list `page.console` of its errors."""
-    context = browser.new_context(viewport={"width": 1200, "height": 900})
+@contextmanager
+def fresh_page(browser, **options):
+    """A page of its own, 1200 x 900, with `page.console`, the list of its errors. `options` go to playwright."""
+    context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.console = Console()
     page.console.listen(page)
     yield page
     context.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A fresh page for one test."""
+    with fresh_page(browser) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def shared_page(browser):
+    """A page that the tests of a module share, for what takes long to open."""
+    with fresh_page(browser) as page:
+        yield page
+
+
+@pytest.fixture
+def calm_page(browser):
+    """A page of someone who asked their system for less motion."""
+    with fresh_page(browser, reduced_motion="reduce") as page:
+        yield page
 
 
 class Lab:
@@ -184,11 +205,13 @@ class Lab:
             notary.store.close()
         return name
 
-    def open(self, page, name: str, *, theme: str = "JupyterLab Light") -> None:
-        """Open a notebook and wait until it is shown and its kernel is ready."""
+    @contextmanager
+    def opened(self, page, name: str, *, theme: str = "JupyterLab Light") -> Iterator[None]:
+        """Open a notebook, wait until it is shown and its kernel is ready; end the kernel afterwards."""
         settings = self.home / "settings" / "@jupyterlab" / "apputils-extension"
         settings.mkdir(parents=True, exist_ok=True)
         (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
+        (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false"}))
         workspace = re.sub(r"\W", "", name)
         page.goto(f"{self.url}/lab/workspaces/{workspace}/tree/{name}?reset&token={self.token}")
         page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.context")
@@ -198,6 +221,10 @@ class Lab:
             await context.sessionContext.ready;
         }""")
         page.wait_for_selector(".jp-Notebook .jp-Cell")
+        try:
+            yield
+        finally:
+            page.evaluate("() => jupyterapp.shell.currentWidget.context.sessionContext.shutdown()")
 
     def run_all(self, page) -> None:
         """Run every cell and wait for the last; fail with the traceback when one raised."""

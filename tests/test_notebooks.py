@@ -645,7 +645,7 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert "notebooks/30_small.ipynb: it has not been built" in capsys.readouterr().out
     assert notebooks.main(["30", *root]) == 0
     assert notebooks.main(["--check", *root]) == 0
-    assert "1 chapters: notebooks and sources agree" in capsys.readouterr().out
+    assert "notebooks and sources agree (1 checked)" in capsys.readouterr().out
     assert notebooks.main(["7", *root]) == 1
     assert "there is no chapter '7' in notebooks/src. Chapters that are there: 30." in capsys.readouterr().err
     assert notebooks.chosen(chapter.course, ["30_small"]) == [chapter]

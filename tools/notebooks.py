@@ -662,7 +662,8 @@ def run(arguments: argparse.Namespace) -> int:
     chapters = chosen(course, arguments.chapters)
     if arguments.check:
         lines = check(course, chapters)
-        print("\n".join(lines) if lines else f"{len(chapters)} chapters: notebooks and sources agree")
+        agreed = f"notebooks and sources agree ({len(chapters)} checked)"
+        print("\n".join(lines) if lines else agreed, flush=True)
         if lines:
             print("To mend it: python course.py build", file=sys.stderr)
         return 1 if lines else 0

@@ -17,13 +17,27 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 
 def parser() -> argparse.ArgumentParser:
     """What the command understands."""
-    p = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the package beside its peers.")
-    p.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure, of {', '.join(NAMES)} (default: all)")
-    p.add_argument("--quick", action="store_true", help="smallest size, three rounds: shows that all runs, measures little")
+    p = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure the package beside its peers."
+    )
+    p.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"what to measure, of {', '.join(NAMES)} (default: all)"
+    )
+    p.add_argument(
+        "--quick",
+        action="store_true",
+        help="smallest size, three rounds: shows that all runs, measures little",
+    )
     p.add_argument("--seconds", type=float, default=40, help="time limit of each comparison (default 40)")
-    p.add_argument("--rounds", type=int, default=30, help="rounds of each comparison, if time allows (default 30)")
-    p.add_argument("--threads", type=int, default=1, help="threads (default 1, which neighbours disturb least)")
-    p.add_argument("--out", type=Path, help=f"file for the tables (default: {RESULTS.name} here, when all is measured)")
+    p.add_argument(
+        "--rounds", type=int, default=30, help="rounds of each comparison, if time allows (default 30)"
+    )
+    p.add_argument(
+        "--threads", type=int, default=1, help="threads (default 1, which neighbours disturb least)"
+    )
+    p.add_argument(
+        "--out", type=Path, help=f"file for the tables (default: {RESULTS.name} here, when all is measured)"
+    )
     return p
 
 

@@ -78,7 +78,9 @@ class Ratio:
 def ratio(other: list[float], ours: list[float]) -> Ratio:
     """other / ours, round by round: above 1, ours is the faster. Raises ValueError unless both have the same length >= 2."""
     if len(other) != len(ours) or len(ours) < 2:
-        raise ValueError(f"a ratio needs two lists of equally many rounds, 2 or more, got {len(other)} and {len(ours)}.")
+        raise ValueError(
+            f"a ratio needs two lists of equally many rounds, 2 or more, got {len(other)} and {len(ours)}."
+        )
     of_round = [b / a for b, a in zip(other, ours, strict=True)]
     low, _, high = quantiles(of_round, n=4, method="inclusive")
     return Ratio(median(of_round), low, high)

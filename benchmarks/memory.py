@@ -10,7 +10,11 @@ import torch
 
 from . import models, report, training
 
-MAKERS = {models.OURS: training.our_step, models.DIFFUSERS: training.diffusers_step, models.DDP: training.ddp_step}
+MAKERS = {
+    models.OURS: training.our_step,
+    models.DIFFUSERS: training.diffusers_step,
+    models.DDP: training.ddp_step,
+}
 
 
 def peak_mib() -> float:

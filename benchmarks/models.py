@@ -38,12 +38,16 @@ def peer(name: str):
         with contextlib.redirect_stdout(io.StringIO()):
             return __import__(name.replace("-", "_"))
     except ImportError as error:
-        raise PeerMissing(f"{name} is not here, so it is left out ({error}). `python course.py bench` installs it.") from error
+        raise PeerMissing(
+            f"{name} is not here, so it is left out ({error}). `python course.py bench` installs it."
+        ) from error
 
 
 def config(size: str) -> UNetConfig:
     """One block a level, three levels, attention at 8 x 8."""
-    return UNetConfig(channels=1, base=SIZES[size], multipliers=(1, 2, 2), blocks=1, attention=(1,), groups=8, dropout=0.0)
+    return UNetConfig(
+        channels=1, base=SIZES[size], multipliers=(1, 2, 2), blocks=1, attention=(1,), groups=8, dropout=0.0
+    )
 
 
 def ours(size: str) -> UNet:
@@ -71,7 +75,9 @@ def of_ddp(width: int):
     """denoising-diffusion-pytorch's network, wrapped in its own GaussianDiffusion with the paper's settings."""
     module = peer(DDP)
     model = module.Unet(dim=width, dim_mults=(1, 2, 2), channels=1)
-    return module.GaussianDiffusion(model, image_size=SIDE, timesteps=T, objective="pred_noise", beta_schedule="linear")
+    return module.GaussianDiffusion(
+        model, image_size=SIDE, timesteps=T, objective="pred_noise", beta_schedule="linear"
+    )
 
 
 @cache
@@ -93,7 +99,9 @@ def batch(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 @cache
 def images() -> Tensor:
     """As many images as MNIST has, uint8 (60000, 1, 16, 16). Their content does not matter to the clock."""
-    return torch.randint(0, 256, (60_000, 1, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return torch.randint(
+        0, 256, (60_000, 1, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def training_of_ours(size: str, count: int, bf16: bool = False) -> Iterator[train.TrainStep]:

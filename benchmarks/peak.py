@@ -20,7 +20,10 @@ SIDE = 1024
 def tasks(side: int = SIDE) -> dict[str, Callable[[], object]]:
     """A product of two side x side matrices and a convolution of a third as many FLOPs or more, float32 and bf16."""
     found: dict[str, Callable[[], object]] = {}
-    for label, dtype in [("float32", torch.float32), *([("bf16", torch.bfloat16)] if measure.has_bf16() else [])]:
+    for label, dtype in [
+        ("float32", torch.float32),
+        *([("bf16", torch.bfloat16)] if measure.has_bf16() else []),
+    ]:
         a, b = torch.randn(2, side, side).to(dtype)
         x, w = torch.randn(side // 256 or 1, 128, 32, 32).to(dtype), torch.randn(128, 128, 3, 3).to(dtype)
         found[f"peak {label} product"] = lambda a=a, b=b: a @ b

@@ -30,7 +30,9 @@ class Table:
         """The table, with a blank line before and after it. Raises ValueError for a row of the wrong length."""
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise ValueError(f"a row of {self.title!r} has {len(row)} cells for {len(self.columns)} columns: {row}.")
+                raise ValueError(
+                    f"a row of {self.title!r} has {len(row)} cells for {len(self.columns)} columns: {row}."
+                )
         lines = [self.columns, ["---"] * len(self.columns), *self.rows]
         body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         notes = "".join(f"\n- {note}" for note in dict.fromkeys(self.notes))
@@ -91,7 +93,10 @@ def busy(before: float | None, after: float | None, threads: int, cores: int) ->
         return "load average: this system does not tell"
     text = f"load average before {before:.1f}, after {after:.1f}, of which this run is about {threads}"
     if max(before, after - threads) > 0.5 * cores:
-        return text + ". **The machine was busy with other work**: trust the ratios, CPU before wall, and no wall time"
+        return (
+            text
+            + ". **The machine was busy with other work**: trust the ratios, CPU before wall, and no wall time"
+        )
     return text
 
 

@@ -50,7 +50,11 @@ def tasks(size: str) -> tuple[dict[str, Callable[[], object]], list[str]]:
     """What can be timed here, and a line on each thing that cannot."""
     model, (x, t) = models.ours(size).eval(), models.batch(COUNT)
     steps, idle = endless(model), endless(lambda xt, t: x)
-    found = {models.OURS: lambda: next(steps), BARE: torch.no_grad()(lambda: model(x, t)), ALONE: lambda: next(idle)}
+    found = {
+        models.OURS: lambda: next(steps),
+        BARE: torch.no_grad()(lambda: model(x, t)),
+        ALONE: lambda: next(idle),
+    }
     left_out = []
     for name, make in ((models.DIFFUSERS, diffusers_step), (models.DDP, ddp_step)):
         try:
@@ -63,7 +67,9 @@ def tasks(size: str) -> tuple[dict[str, Callable[[], object]], list[str]]:
 def run(options) -> list[report.Table]:
     """Two tables: the sampling step beside the peers, and the sampler's own cost over the network's."""
     peers = report.Table("Sampling step", PEERS, ("size", "library", *report.TIMING_COLUMNS))
-    own = report.Table("The sampler's own cost", OWN, ("size", "network, CPU ms", "sampler, CPU ms", "sampler over network"))
+    own = report.Table(
+        "The sampler's own cost", OWN, ("size", "network, CPU ms", "sampler, CPU ms", "sampler over network")
+    )
     for size in options.sizes:
         timed, left_out = tasks(size)
         timings = measure.interleave(timed, 3 * options.rounds, options.seconds)

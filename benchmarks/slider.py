@@ -28,7 +28,10 @@ def noisy(x0: torch.Tensor, t: int, schedule: schedules.Schedule) -> torch.Tenso
 
 def draws() -> dict[str, Callable[[int], object]]:
     """Three pictures of the kinds that the chapters show."""
-    schedule, photograph = schedules.linear(models.T), data.from_uint8(data.photograph("flower", size=64)[None])
+    schedule, photograph = (
+        schedules.linear(models.T),
+        data.from_uint8(data.photograph("flower", size=64)[None]),
+    )
     model, tiny = models.ours("0.28 M").eval(), models.batch(1)[0]
     figure = Figure(figsize=(7, 2.6), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -73,7 +76,9 @@ def run(options) -> list[report.Table]:
     table = report.Table("Live slider", ABOUT, ("picture", "wall, ms", "CPU, ms", "rounds"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # widgets outside of a notebook have no one to talk to, and say so
-        timings = measure.interleave({k: mover(d) for k, d in draws().items()}, 2 * options.rounds, options.seconds)
+        timings = measure.interleave(
+            {k: mover(d) for k, d in draws().items()}, 2 * options.rounds, options.seconds
+        )
     for name, timing in timings.items():
         wall, cpu, _, _, rounds = report.timing_cells(timing, timing)
         table.rows.append([name, wall, cpu, rounds])

@@ -97,7 +97,9 @@ def run(options) -> list[report.Table]:
         for name in timed:
             share = peak.share(work[name], timings[name], timings, "bf16" in name)
             counts = (f"{parameters(size, name):,}", f"{work[name] / 1e9:.2f}", share)
-            table.rows.append([size, name, *counts, *report.timing_cells(timings[name], timings[models.OURS])])
+            table.rows.append(
+                [size, name, *counts, *report.timing_cells(timings[name], timings[models.OURS])]
+            )
         table.notes += left_out
     table.notes.append(peak.NOTE)
     return [table]

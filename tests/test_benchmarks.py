@@ -24,6 +24,7 @@ def test_each_clock_is_charged_to_the_task_that_ran():
         def run():
             now["wall"] += wall
             now["cpu"] += cpu
+
         return run
 
     clocks = (lambda: now["wall"]), (lambda: now["cpu"])
@@ -69,7 +70,9 @@ def test_flops_of_a_product_a_convolution_and_attention():
     conv, x = torch.nn.Conv2d(2, 4, 3, padding=1, bias=False), torch.ones(1, 2, 8, 8)
     assert measure.flops(lambda: conv(x)) == 2 * 8 * 8 * 2 * 4 * 9
     q = torch.ones(1, 1, 6, 4)  # q k^T and its product with v: 2 * 6 * 6 * 4 each
-    assert measure.flops(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q)) == 2 * 2 * 6 * 6 * 4
+    assert (
+        measure.flops(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q)) == 2 * 2 * 6 * 6 * 4
+    )
 
 
 def test_has_bf16_answers_on_any_machine():
@@ -87,7 +90,10 @@ def test_a_row_of_the_wrong_length_is_refused():
 
 
 def test_times_are_shown_in_milliseconds_and_ours_is_one():
-    ours, other = measure.Timing([0.001, 0.002, 0.004], [0.001] * 3), measure.Timing([0.002, 0.004, 0.008], [0.003] * 3)
+    ours, other = (
+        measure.Timing([0.001, 0.002, 0.004], [0.001] * 3),
+        measure.Timing([0.002, 0.004, 0.008], [0.003] * 3),
+    )
     assert report.timing_cells(ours, ours) == ["2.00", "1.00", "1", "1", "3"]
     assert report.timing_cells(other, ours) == ["4.00", "3.00", "2.00× (2.00–2.00)", "3.00× (3.00–3.00)", "3"]
 
@@ -101,7 +107,10 @@ def test_a_busy_machine_is_told_from_the_run_itself(before, after, busy):
 
 
 def test_share_of_peak_by_hand():
-    seconds = {"product": 2 * 1024**3 / 100e9, "convolution": 1.0}  # the product is the better of the two: 100 GFLOP/s
+    seconds = {
+        "product": 2 * 1024**3 / 100e9,
+        "convolution": 1.0,
+    }  # the product is the better of the two: 100 GFLOP/s
     timings = {f"peak float32 {kind}": measure.Timing([9, 9], [s, 2 * s]) for kind, s in seconds.items()}
     step = measure.Timing([9, 9, 9], [0.1, 0.2, 0.3])
     assert peak.share(10**10, step, timings, bf16=False) == "50%"

@@ -10,12 +10,11 @@ import functools
 import http.server
 import json
 import shutil
-import statistics
 import threading
 
-import numpy as np
 import pytest
 import torch
+from hands import LivePicture, Scrubber
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from ddpm_lite import viz, widgets
@@ -62,63 +61,27 @@ def scrubber() -> widgets.Scrubber:
     return widgets.scrubber(FRAMES, LABELS, alt=ALT, fps=30)
 
 
-class Scrubber:
-    """A scrubber on a page: its parts, and the frame that it shows, by its pixels."""
-
-    def __init__(self, page, root=".ddpm-scrubber"):
-        self.page = page
-        self.root = page.locator(root).first
-        self.canvas = self.root.locator("canvas")
-        self.slider = self.root.locator("input[type=range]")
-        self.button = self.root.locator("button")
-        self.speed = self.root.locator("select")
-        self.canvas.wait_for()
-        page.wait_for_function(
-            "c => c.getContext('2d').getImageData(0, 0, 1, 1).data[3] === 255",
-            arg=self.canvas.element_handle(),
-        )
-
-    def pixels(self) -> np.ndarray:
-        values = self.canvas.evaluate(
-            "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data)"
-        )
-        size = [int(self.canvas.get_attribute(name)) for name in ("height", "width")]
-        return np.array(values, np.uint8).reshape(*size, 4)[..., 0]
-
-    def shows(self, i: int) -> None:
-        """Picture, label, slider and what a screen reader says all agree on frame i."""
-        assert (self.pixels() == viz.pixels(FRAMES)[i, 0]).all(), f"the picture is not frame {i}"
-        assert self.root.locator(".ddpm-label").inner_text() == LABELS[i]
-        assert self.slider.get_attribute("aria-valuetext") == LABELS[i]
-        assert self.slider.input_value() == str(i)
-        assert self.canvas.get_attribute("aria-label") == f"{ALT} {LABELS[i]}"
-
-    def latency(self, presses: int = 20) -> float:
-        """Milliseconds from a key press to the frame that is painted after it: the median."""
-        self.page.evaluate("""() => { window.latencies = [];
-            document.addEventListener('keydown', () => { const from = performance.now();
-                requestAnimationFrame(() => { const channel = new MessageChannel();
-                    channel.port1.onmessage = () => latencies.push(performance.now() - from);
-                    channel.port2.postMessage(0); }); }, true); }""")
-        self.slider.focus()
-        for _ in range(presses):
-            self.page.keyboard.press("ArrowRight")
-            self.page.wait_for_timeout(20)
-        return statistics.median(self.page.evaluate("latencies"))
+def shows(s: Scrubber, i: int) -> None:
+    """Picture, label, slider and what a screen reader says all agree on frame i."""
+    assert (s.pixels() == viz.pixels(FRAMES)[i, 0]).all(), f"the picture is not frame {i}"
+    assert s.label.inner_text() == LABELS[i]
+    assert s.slider.get_attribute("aria-valuetext") == LABELS[i]
+    assert s.slider.input_value() == str(i)
+    assert s.canvas.get_attribute("aria-label") == f"{ALT} {LABELS[i]}"
 
 
 def move_by_every_key(page, s: Scrubber) -> None:
-    s.shows(0)
+    shows(s, 0)
     s.slider.focus()
     for key, frame in [
         ("ArrowRight", 1), ("ArrowUp", 2), ("ArrowLeft", 1), ("ArrowDown", 0), ("ArrowDown", 0), ("End", COUNT - 1),
         ("ArrowRight", COUNT - 1), ("PageDown", COUNT - 4), ("PageUp", COUNT - 1), ("Home", 0),
     ]:  # fmt: skip
         page.keyboard.press(key)
-        s.shows(frame)
+        shows(s, frame)
     s.button.focus()
     page.keyboard.press("ArrowRight")
-    s.shows(1)
+    shows(s, 1)
 
 
 def play_to_the_end(page, s: Scrubber) -> None:
@@ -130,7 +93,7 @@ def play_to_the_end(page, s: Scrubber) -> None:
     s.speed.select_option("2")
     s.button.click()
     page.wait_for_function("i => i.value === i.max", arg=s.slider.element_handle())
-    s.shows(COUNT - 1)
+    shows(s, COUNT - 1)
     assert s.button.get_attribute("aria-label") == "Play"
     seen = page.evaluate("seen")
     assert "Pause" in seen
@@ -141,7 +104,7 @@ def play_to_the_end(page, s: Scrubber) -> None:
     page.wait_for_function("i => 0 < i.valueAsNumber && i.valueAsNumber < 10", arg=s.slider.element_handle())
     page.keyboard.press("Space")  # ... and stops there
     assert s.button.get_attribute("aria-label") == "Play"
-    s.shows(int(s.slider.input_value()))
+    shows(s, int(s.slider.input_value()))
 
 
 def test_a_stored_scrubber_moves_before_anything_is_run(lab, page, scrubber):
@@ -152,7 +115,7 @@ def test_a_stored_scrubber_moves_before_anything_is_run(lab, page, scrubber):
         play_to_the_end(page, s)
         box = s.slider.bounding_box()
         page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        s.shows(COUNT // 2)
+        shows(s, COUNT // 2)
         print(f"latency: scrubber in JupyterLab {s.latency():.1f} ms")
         assert page.console == []
 
@@ -220,42 +183,12 @@ def running(lab, shared_page):
         yield shared_page
 
 
-class LivePicture:
-    def __init__(self, page, index: int):
-        self.page = page
-        self.root = page.locator(".ddpm-live").nth(index)
-        self.handle = self.root.locator(".noUi-handle")
-        self.image = self.root.locator("img.widget-image")
-        self.image.wait_for()
-
-    def source(self) -> str:
-        return self.image.get_attribute("src")
-
-    def press(self, key: str) -> None:
-        """Press a key on the slider's handle and wait for another picture."""
-        before = self.source()
-        self.handle.focus()
-        self.page.keyboard.press(key)
-        self.page.wait_for_function(
-            "([image, before]) => image.src !== before && image.complete && image.naturalWidth",
-            arg=[self.image.element_handle(), before],
-        )
-
-    def drawing(self) -> bytes:
-        return self.image.screenshot()
-
-    def latency(self, presses: int = 20) -> float:
-        """Milliseconds from a key press to the load of the new picture: the median."""
-        self.image.evaluate("""image => { window.waits = []; let from = 0;
-            document.addEventListener('keydown', () => { from = performance.now(); }, true);
-            image.addEventListener('load', () => waits.push(performance.now() - from)); }""")
-        for i in range(presses):
-            self.press("ArrowLeft" if i % 2 else "ArrowRight")
-        return statistics.median(self.page.evaluate("waits"))
+def live_picture(page, index: int) -> LivePicture:
+    return LivePicture(page, page.locator(".ddpm-live").nth(index))
 
 
 def test_a_live_slider_changes_its_picture(running):
-    live = LivePicture(running, 0)
+    live = live_picture(running, 0)
     pictures = [live.drawing()]
     for key in ("ArrowRight", "ArrowRight", "End"):
         live.press(key)
@@ -264,13 +197,12 @@ def test_a_live_slider_changes_its_picture(running):
     live.press("Home")
     assert live.drawing() == pictures[0]  # the same value, the same picture
     assert running.console == []
-    print(
-        f"latency: live figure {live.latency():.0f} ms, live array {LivePicture(running, 1).latency():.0f} ms"
-    )
+    array = live_picture(running, 1)
+    print(f"latency: live figure {live.latency():.0f} ms, live array {array.latency():.0f} ms")
 
 
 def test_the_alt_text_of_a_live_picture_follows(running):
-    live = LivePicture(running, 0)
+    live = live_picture(running, 0)
     live.press("Home") if live.image.get_attribute("alt") != "The ramp at t = 0" else None
     live.press("ArrowRight")
     running.wait_for_function("i => i.alt === 'The ramp at t = 1'", arg=live.image.element_handle())
@@ -278,7 +210,7 @@ def test_the_alt_text_of_a_live_picture_follows(running):
 
 
 def test_an_error_is_shown_below_and_the_next_value_clears_it(running):
-    live = LivePicture(running, 0)
+    live = live_picture(running, 0)
     live.press("End")
     for _ in range(20 - 13):
         live.handle.focus()
@@ -293,15 +225,15 @@ def test_an_error_is_shown_below_and_the_next_value_clears_it(running):
 
 
 def test_as_widget_speaks_with_the_kernel(running):
-    s = Scrubber(running, ".jp-OutputArea .widget-hbox .ddpm-scrubber")
+    s = Scrubber(running, running.locator(".jp-OutputArea .widget-hbox .ddpm-scrubber"))
     s.slider.focus()
     running.keyboard.press("ArrowRight")
-    s.shows(1)
+    shows(s, 1)
     running.get_by_text("the kernel saw 1", exact=True).wait_for()
     running.evaluate("""() => jupyterapp.shell.currentWidget.context.sessionContext.session.kernel
         .requestExecute({ code: 'scrub.index = 7' }).done""")
     running.wait_for_function("i => i.valueAsNumber === 7", arg=s.slider.element_handle())
-    s.shows(7)
+    shows(s, 7)
     assert running.console == []
 
 
@@ -335,10 +267,10 @@ def test_a_static_page_hosts_the_program_with_mount(page, site, scrubber):
     move_by_every_key(page, s)
     play_to_the_end(page, s)
     page.evaluate("() => s.seek(5)")
-    s.shows(5)
+    shows(s, 5)
     assert page.evaluate("() => heard.at(-1)") == 5
     page.evaluate("() => { s.seek(-3); }")
-    s.shows(0)
+    shows(s, 0)
     print(f"latency: scrubber on a static page {s.latency():.1f} ms")
     page.evaluate("() => s.destroy()")
     assert page.locator("canvas").count() == 0
@@ -355,11 +287,11 @@ def test_a_static_page_shows_several_with_one_program(page, site, scrubber):
     page.goto(f"{address}/page.html")
     page.locator("canvas").nth(2).wait_for()
     assert page.locator("canvas").count() == 3
-    third = Scrubber(page, ".ddpm-scrubber:nth-of-type(3)")
+    third = Scrubber(page, page.locator(".ddpm-scrubber:nth-of-type(3)"))
     third.slider.focus()
     page.keyboard.press("End")
-    third.shows(COUNT - 1)
-    Scrubber(page).shows(0)  # each goes its own way
+    shows(third, COUNT - 1)
+    shows(Scrubber(page), 0)  # each goes its own way
     assert page.console == []
 
 
@@ -376,7 +308,7 @@ def test_less_motion_means_two_frames_a_second(calm_page, tmp_path):
     calm_page.goto((tmp_path / "page.html").as_uri())
     shown = Scrubber(calm_page)
     calm_page.wait_for_timeout(300)
-    shown.shows(0)  # nothing moves by itself
+    shows(shown, 0)  # nothing moves by itself
     shown.button.click()
     calm_page.wait_for_timeout(1600)
     assert 1 <= int(shown.slider.input_value()) <= 4

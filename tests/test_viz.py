@@ -205,8 +205,8 @@ def test_a_strip_names_what_does_not_fit(rows, captions, message):
 
 def test_histogram_is_a_density_and_the_curve_is_the_gaussian():
     ax = viz.histogram(3 + 0.5 * noise(10_000), 3.0, 0.5, limits=(0.0, 6.0), bins=60).axes[0]
-    heights = np.array([bar.get_height() for bar in ax.patches])
-    assert heights.sum() * 0.1 == pytest.approx(1)
+    heights, edges, _ = ax.patches[0].get_data()
+    assert (heights * np.diff(edges)).sum() == pytest.approx(1)
     x, y = ax.lines[0].get_data()
     assert np.trapezoid(y, x) == pytest.approx(1, abs=1e-4)
     assert x[y.argmax()] == pytest.approx(3, abs=0.01)
@@ -215,7 +215,20 @@ def test_histogram_is_a_density_and_the_curve_is_the_gaussian():
 
 def test_histogram_counts_outliers_in_its_outermost_bins():
     ax = viz.histogram(torch.tensor([-100.0, 0.0, 100.0, 101.0]), bins=3, limits=(-3, 3)).axes[0]
-    assert [bar.get_height() * 2 * 4 for bar in ax.patches] == pytest.approx([1, 1, 2])
+    assert ax.patches[0].get_data().values * 2 * 4 == pytest.approx([1, 1, 2])
+
+
+def test_drawn_again_into_the_same_axes_the_new_replaces_the_old():
+    fig, (left, right) = viz.figure(5, 2, 1, 2)
+    for seed, std in ((0, 1.0), (1, 0.5)):
+        x = std * noise(1, 20, 30, seed=seed)
+        viz.image(left, x[:, : 20 - 5 * seed], f"seed {seed}")
+        viz.histogram(x, 0, std, ax=right)
+    fresh, (a, b) = viz.figure(5, 2, 1, 2)
+    viz.image(a, x[:, :15], "seed 1")
+    viz.histogram(x, 0, std, ax=b)
+    assert (viz.render(fig, 96) == viz.render(fresh, 96)).all()
+    assert [len(artists) for artists in (left.images, right.patches, right.lines)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ export function mount(el, options, onChange = () => {}) {
     if (next === index) return;
     index = next;
     slider.value = index;
+    slider.style.setProperty("--at", last ? index / last : 1);
     slider.setAttribute("aria-valuetext", labels[index]);
     label.textContent = labels[index];
     canvas.setAttribute("aria-label", `${alt} ${labels[index]}`);

@@ -43,6 +43,9 @@ SELECTOR = "https://pytorch.org/get-started/locally/"
 # before a set-up counts as done. Only packages of the core: a learner may be in the middle of editing ours.
 PROOF = "import torch, torchvision, numpy, matplotlib, sklearn, PIL, safetensors, anywidget"
 
+# `jupyter trust`, without a script that would have to be on the PATH.
+TRUST = "from nbformat.sign import TrustNotebookApp; TrustNotebookApp.launch_instance()"
+
 
 # ---------------------------------------------------------------------------------------------------
 # Messages: everything that can be expected to go wrong is said in words, with what to do about it.
@@ -531,6 +534,16 @@ def silence_news(env: Environment) -> None:
         path.write_text(json.dumps(off, indent=2) + "\n", encoding="utf-8")
 
 
+def trust_notebooks(env: Environment) -> None:
+    """Tell Jupyter that the notebooks that came with the course may show their stored sliders before a run.
+
+    At a set-up only, when they are as they came. Whatever is left untrusted shows a picture until it is run.
+    """
+    notebooks = sorted((ROOT / "notebooks").glob("**/[0-9][0-9]_*.ipynb"))
+    if notebooks:
+        listen([env.python, "-c", TRUST, *map(str, notebooks)])
+
+
 def try_lock(descriptor: int) -> bool:
     """Take the lock on an open file; False while another process has it. It ends with its last holder."""
     try:
@@ -583,6 +596,8 @@ def install(env: Environment, extras, config: dict, lock=None, anyway=False) -> 
     prove(env)
     sweep(env)
     silence_news(env)
+    if "lab" in unfold(wanted, config["project"]):
+        trust_notebooks(env)
     write_stamp(env, stamp_key(env, config), wanted)
 
 

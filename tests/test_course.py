@@ -252,6 +252,18 @@ def test_no_pop_up_about_news_and_a_learner_s_own_setting_stays(machine):
     assert setting.read_text(encoding="utf-8") == "{}"
 
 
+def test_the_notebooks_that_came_with_the_course_are_trusted_at_a_set_up_only(machine):
+    env = course.set_up(["lab"])
+    trusting = [command for command in machine.listened if course.TRUST in command]
+    assert [[Path(name).name for name in command[3:]] for command in trusting] == [
+        ["00_start_here.ipynb", "01_forward_process.ipynb"]
+    ]
+    assert trusting[0][0] == env.python
+    machine.listened.clear()
+    course.set_up(["lab"])
+    assert machine.listened == []
+
+
 # --- What makes a set-up out of date, and what does not.
 
 

@@ -12,19 +12,17 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from . import data, process
+from . import checkpoints, data, process
 from .schedules import Schedule
 
 
@@ -205,19 +203,9 @@ def save_run(
     }
     for i, state in adam.state_dict()["state"].items():
         tensors |= {f"adam.{i}.{k}": v for k, v in state.items()}
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
-    try:
-        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        save_file(
-            tensors,
-            temporary,
-            metadata={"config": json.dumps(asdict(config)), "step": str(number), "format": "ddpm-lite run"},
-        )
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    about = {"config": json.dumps(asdict(config)), "step": str(number), "format": "ddpm-lite run"}
+    checkpoints.write_atomic(path, serialise(tensors, metadata=about))
 
 
 def _read_run(path) -> tuple[dict[str, str], dict[str, Tensor]]:

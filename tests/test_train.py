@@ -134,7 +134,7 @@ def test_a_save_that_fails_leaves_the_last_one_whole(digits, tmp_path, monkeypat
     def full_disk(*args, **kwargs):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(train, "save_file", full_disk)
+    monkeypatch.setattr("os.fsync", full_disk)
     with pytest.raises(OSError, match="No space"):
         run(config, digits, path)
     assert path.read_bytes() == whole and list(tmp_path.iterdir()) == [path]

@@ -136,7 +136,8 @@ widgets.scrubber(
 #
 # <details><summary>Answer</summary>
 #
-# The guess starts as a blurred average of everything the digit could be, and becomes legible while $x_t$ above it still looks like noise.
+# The very first guesses are crude, in hard black and white: so near to pure noise a small error of the network counts up to 157-fold, and the result is cut off at $[-1, 1]$.
+# From about $t = 600$ they are soft grey digits, well legible while $x_t$ above them still looks like noise.
 # The last levels change hardly anything you would notice: edges sharpen, specks vanish. Large $t$ decides *what* is drawn, small $t$ decides the fine detail.
 # Chapter 11 puts numbers on this: most of the information in an image is spent on detail that no one sees.
 #

@@ -649,3 +649,10 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert notebooks.main(["7", *root]) == 1
     assert "there is no chapter '7' in notebooks/src. Chapters that are there: 30." in capsys.readouterr().err
     assert notebooks.chosen(chapter.course, ["30_small"]) == [chapter]
+
+
+@pytest.mark.parametrize("chapter", COURSE.chapters(), ids=lambda chapter: chapter.name)
+def test_a_learner_can_ask_for_the_hints_that_the_checks_offer(chapter):
+    source = chapter.source.read_text(encoding="utf-8")
+    assert "check(" in source
+    assert re.search(r"^from ddpm_lite\.exercises import check, hint$", source, flags=re.MULTILINE)

@@ -26,7 +26,7 @@ import torch
 from tqdm import tqdm
 
 from ddpm_lite import checkpoints, data, process, samplers, schedules, viz, widgets
-from ddpm_lite.exercises import check
+from ddpm_lite.exercises import check, hint
 
 generator = torch.Generator().manual_seed(0)
 
@@ -77,7 +77,7 @@ print("trained on:", card["data"], "| licence:", card["licence"])
 # That this is allowed is not obvious; chapter 12 says why.
 
 # %% tags=["volatile"]
-STEPS = 250  # the paper's 1000 is allowed too; it takes four times as long
+STEPS = 250  # the paper's 1000 works too, and takes four times as long
 labels = torch.arange(16) % 10
 short, tau = schedules.respace(schedule, STEPS)
 
@@ -148,15 +148,15 @@ widgets.scrubber(
 # Two processes run in opposite directions.
 #
 # * The **forward process** $q$ destroys an image: at every step it shrinks it a little and adds a little Gaussian noise. It has no parameters and learns nothing.
-#   After $T$ steps nothing of the image is left. All the steps up to $t$ can be made in one jump,
+#   After $T$ steps next to nothing of the image is left. All the steps up to $t$ can be made in one jump,
 #   $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon,\qquad \varepsilon\sim\mathcal N(0, I) \tag{4}$$
 # * The **reverse process** $p_\theta$ rebuilds one. The network $\varepsilon_\theta(x_t, t)$ looks at a noisy image and says *which noise was added*.
 #   That is all it was ever trained to do. Take a little of that noise away, and repeat.
 #
 # Training needs no labels for this: any pile of images will do. **Without labels** the model learns $p(x)$, the distribution of the images.
-# **With labels**, as here, it learns $p(x \mid y)$: the same network, told one number more. It never learns to *recognise* a digit, and no one ever tells it how a 7 is drawn.
+# **With labels**, as here, it learns $p(x \mid y)$: the same network, told one number more. No one asks it to *recognise* a digit, and no one tells it how a 7 is drawn.
 #
-# Equation (4) works backwards, too. Let us destroy a real digit and ask the network for the noise.
+# Equation (4) works backwards, too. Let us noise a real digit, up to $t = 250$, and ask the network for the noise.
 
 # %%
 digit = data.from_uint8(data.digits().images[3:4])  # (1, 1, 8, 8)
@@ -174,7 +174,7 @@ x0_hat = process.predict_x0(xt, t, eps_hat, schedule).clamp(-1, 1)
 before, after = (xt - digit).square().mean(), (x0_hat - digit).square().mean()
 print("the network's guess is closer to the digit than the noisy image is:", bool(after < before))
 viz.show(
-    viz.grid(torch.cat([digit, xt, x0_hat]), ncol=3, titles=["x_0", "x_t, t = 250", "guess of x_0"]),
+    viz.grid(torch.cat([digit, xt, x0_hat]), ncol=3, titles=["x_0", "x_t", "guess"]),
     alt="Three images: a digit 3, the same digit under heavy noise, and the network's guess of the digit.",
 )
 

@@ -1,11 +1,13 @@
 """The harness of benchmarks/: its arithmetic, by hand; never a timed assertion."""
 
 import itertools
+import subprocess
+import sys
 
 import pytest
 import torch
 
-from benchmarks import measure, models, peak, report, slider, training
+from benchmarks import measure, memory, models, peak, report, slider, training
 from benchmarks.__main__ import main, settings
 
 
@@ -173,3 +175,12 @@ def test_every_library_takes_a_training_step():
     timed, _ = training.tasks("0.28 M", 2)
     assert {models.OURS, models.DIFFUSERS, models.DDP} <= timed.keys()
     assert all(step() > 0 for step in timed.values())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system's own figure is used")
+def test_a_large_parent_does_not_count_as_its_child_s_memory():
+    ballast = torch.ones(2**30, dtype=torch.uint8)  # 1 GiB, all of it touched
+    code = "from benchmarks import memory; print(memory.peak_mib())"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert memory.peak_mib() > ballast.numel() / 2**20
+    assert float(child.stdout) < memory.peak_mib() - 512

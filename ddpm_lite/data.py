@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,45 @@ def photograph(name: str = "flower", size: int = 64) -> Tensor:
         (size, size), Image.Resampling.LANCZOS
     )
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()  # (H, W, 3) -> (3, H, W)
+
+
+def _moons(count: int, g: torch.Generator) -> Tensor:
+    """Two half circles that reach into each other."""
+    lower = torch.rand(count, generator=g) < 0.5
+    angle = math.pi * torch.rand(count, generator=g)
+    upper = torch.stack([angle.cos() - 0.5, angle.sin() - 0.25], dim=1)
+    points = torch.where(lower[:, None], -upper, upper) / 1.5  # (count, 2)
+    return points + 0.03 * torch.randn(count, 2, generator=g)
+
+
+def _spirals(count: int, g: torch.Generator) -> Tensor:
+    """Two arms, one and a half turns each; the square root spreads the points evenly along an arm."""
+    turn = 3 * math.pi * torch.rand(count, generator=g).sqrt()
+    arm = torch.stack([turn.cos(), turn.sin()], dim=1) * turn[:, None] / (3 * math.pi)
+    sign = torch.where(torch.rand(count, generator=g) < 0.5, -1.0, 1.0)[:, None]
+    return sign * arm + 0.02 * torch.randn(count, 2, generator=g)
+
+
+def _checkerboard(count: int, g: torch.Generator) -> Tensor:
+    """The eight dark squares of a 4 x 4 board."""
+    square = torch.randint(0, 8, (count,), generator=g)
+    row, half = square // 2, square % 2
+    corner = torch.stack([2 * half + row % 2, row], dim=1)
+    return (corner + torch.rand(count, 2, generator=g)) / 2 - 1
+
+
+TOYS = {"moons": _moons, "spirals": _spirals, "checkerboard": _checkerboard}
+
+
+def toy(name: str, count: int, generator: torch.Generator | None = None) -> Tensor:
+    """`count` points of a shape in the plane (a name in TOYS), float32 (count, 2), within about [-1, 1].
+
+    `exact.ring` has one more, whose density is known. Raises ValueError for another name or count < 1.
+    """
+    validate.one_of(name, TOYS, "name")
+    if count < 1:
+        raise ValueError(f"count must be 1 or more, got {count}.")
+    return TOYS[name](count, generator or torch.default_generator)
 
 
 def data_root(root: str | Path | None = None) -> Path:

@@ -1,4 +1,5 @@
-"""Sliders: `scrubber` for frames that are known beforehand, `live` for pictures computed on the spot.
+"""Sliders, `scrubber` for frames that are known beforehand and `live` for pictures computed on the spot; and
+`live_loss`, the curve of a training that is under way.
 
 A scrubber is a piece of HTML that holds all its frames and its own small program (static/scrubber.js): it
 moves in a stored notebook before anything is run, on a static page, and after the kernel is gone. A live
@@ -14,8 +15,9 @@ import io
 import json
 import math
 import threading
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import anywidget
@@ -24,12 +26,14 @@ import numpy as np
 import torch
 import traitlets
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
 
 from ddpm_lite import viz
 
 STATIC = Path(__file__).parent / "static"
 CONTACT = 6  # frames on a scrubber's contact sheet
+SMOOTH = 0.98  # the decay of the running mean of a loss
 LIVE_SHARP = 1.5  # dots a CSS pixel in a live figure: between the sharpness of a dense screen and speed
 
 
@@ -375,3 +379,102 @@ def _error_html(error: Exception, draw: Callable) -> str:
     what = f"<b>{type(error).__name__}</b>: {html.escape(str(error))}{where}"
     style = f"border-left: 4px solid {viz.COLORS['vermillion']}; padding: 2px 10px; line-height: 1.5"
     return f'<div role="alert" style="{style}">{what}</div>'
+
+
+# --------------------------------------------------------------------------------------------------
+# A training that is under way
+
+
+def live_loss(steps: Iterable, total: int, *, seconds: float = 1.0, title: str = "loss") -> Iterator:
+    """Hand on `steps`, and draw their losses as they come, in one picture that redraws itself.
+
+        for step in widgets.live_loss(train.ddpm(...), total=config.steps):
+            ...
+
+    `steps`: anything that yields objects with `.number` (1..total) and `.loss`, as `train.ddpm` does.
+    `seconds`: the least time between two drawings. When the loop ends, or is left, or fails, the curve shows
+    all that was there. Raises ValueError as `LossCurve` does.
+    """
+    curve = LossCurve(total, seconds=seconds, title=title)
+    try:
+        for step in steps:
+            curve.update(step.number, step.loss)
+            yield step
+    finally:
+        curve.close()
+
+
+class LossCurve:
+    """The picture behind `live_loss`, for a loop of one's own: `curve.update(number, loss)`, then `curve.close()`.
+
+    Dots: the loss of single steps. Line: their running mean. Drawing takes no more than about a twentieth of
+    the time, however slow the machine. Raises ValueError for a total below 1.
+    """
+
+    def __init__(self, total: int, *, seconds: float = 1.0, title: str = "loss"):
+        if total < 1:
+            raise ValueError(f"total must be the number of steps, 1 or more, got {total}.")
+        self.total, self.seconds = total, seconds
+        self.numbers: list[int] = []
+        self.losses: list[float] = []
+        self.means: list[float] = []
+        self._weight = self._mean = 0.0
+        self._start = self._due = time.monotonic()
+        self._shown = 0  # losses in the picture
+        self._display = None
+        self._figure, self._axes = viz.figure(6.4, 2.4)
+        (self._dots,) = self._axes.plot([], [], ".", color=viz.COLORS["sky"], markersize=2.5, alpha=0.6)
+        (self._line,) = self._axes.plot([], [], color=viz.COLORS["blue"], linewidth=1.6)
+        self._axes.set(xlim=(0, total), xlabel="step", ylabel=title, yscale="log")
+        self._axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        self._axes.yaxis.set_major_formatter("{x:g}")
+        self._axes.yaxis.set_minor_locator(NullLocator())
+        self._figure.set_layout_engine("none")  # room for any label, so that nothing jumps
+        self._axes.set_position((0.13, 0.21, 0.84, 0.67))
+
+    def update(self, number: int, loss: float) -> None:
+        """Take in the loss of step `number`; draw, if the last drawing is long enough ago."""
+        self._weight = SMOOTH * self._weight + 1 - SMOOTH
+        self._mean = SMOOTH * self._mean + (1 - SMOOTH) * loss
+        self.numbers.append(number)
+        self.losses.append(float(loss))
+        self.means.append(float(self._mean / self._weight))
+        if time.monotonic() >= self._due:
+            self.draw()
+
+    def draw(self) -> None:
+        """Draw now."""
+        from IPython.display import display  # only a notebook needs it
+
+        begin = time.monotonic()
+        picture = self.picture()
+        if self._display is None:
+            self._display = display(picture, display_id=True)
+        else:
+            self._display.update(picture)
+        self._shown = len(self.losses)
+        now = time.monotonic()
+        self._due = now + max(self.seconds, 20 * (now - begin))
+
+    def close(self) -> None:
+        """Draw what has not been drawn yet. Nothing to do where there was no step."""
+        if self._shown < len(self.losses):
+            self.draw()
+
+    def picture(self) -> viz.Picture:
+        """The curve as it is now."""
+        self._dots.set_data(self.numbers, self.losses)
+        self._line.set_data(self.numbers, self.means)
+        self._axes.relim()
+        self._axes.autoscale_view(scalex=False)
+        self._axes.set_title(self._state(), fontsize=9, loc="left")
+        data, width = _fast_png(self._figure)
+        return viz.Picture(data, f"The loss over the steps of the training. {self._state()}", width)
+
+    def _state(self) -> str:
+        if not self.numbers:
+            return f"0 of {self.total} steps"
+        spent = time.monotonic() - self._start
+        left = spent / len(self.numbers) * (self.total - self.numbers[-1])
+        time_left = f", about {left:.0f} s to go" if self.numbers[-1] < self.total else ""
+        return f"{self.numbers[-1]} of {self.total} steps in {spent:.0f} s{time_left}, running mean {self.means[-1]:.4f}"

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import threading
+from dataclasses import dataclass
 
 import ipywidgets
 import numpy as np
@@ -375,3 +376,90 @@ def test_a_cell_shows_all_representations():
     live = widgets.live(grey, alt="grey", t=(0, 4))
     data, _ = InteractiveShell.instance().display_formatter.format(live)
     assert {"image/png", "text/html", VIEW} <= set(data)
+
+
+# a training under way ------------------------------------------------------------------------------
+
+
+class Screen:
+    """What IPython.display.display does, as far as a picture that redraws itself needs it."""
+
+    def __init__(self, monkeypatch):
+        self.pictures = []
+        monkeypatch.setattr("IPython.display.display", self.display)
+
+    def display(self, picture, display_id=None):
+        assert display_id is True
+        self.pictures.append(picture)
+        return self
+
+    def update(self, picture):
+        self.pictures.append(picture)
+
+
+@dataclass
+class Step:
+    number: int
+    loss: float
+
+
+def test_live_loss_hands_on_every_step_and_ends_with_all_of_them_drawn(monkeypatch):
+    screen = Screen(monkeypatch)
+    steps = [Step(n, 1 / n) for n in range(1, 401)]
+    assert list(widgets.live_loss(steps, total=400, seconds=60)) == steps
+    assert len(screen.pictures) == 2  # the first step at once, the rest at the end: a minute was not over
+    assert "1 of 400 steps" in screen.pictures[0].alt
+    last = screen.pictures[-1].alt
+    assert "400 of 400 steps" in last and "to go" not in last
+
+
+def test_loss_is_smoothed_without_a_bias_to_its_start():
+    curve = widgets.LossCurve(100, seconds=0)
+    curve.draw = lambda: None
+    for number in range(1, 101):
+        curve.update(number, 0.25)
+    assert np.allclose(curve.means, 0.25)
+    curve.update(101, 1.25)
+    assert 0.25 < curve.means[-1] < 0.3 and curve.losses[-1] == 1.25
+
+
+def test_curve_is_drawn_when_a_training_is_left_or_fails(monkeypatch):
+    def fails():
+        yield Step(1, 1.0)
+        yield Step(2, 0.5)
+        raise RuntimeError("the loss became nan")
+
+    screen = Screen(monkeypatch)
+    with pytest.raises(RuntimeError, match="nan"):
+        list(widgets.live_loss(fails(), total=9, seconds=60))
+    assert "2 of 9 steps" in screen.pictures[-1].alt
+
+    for step in (left := widgets.live_loss((Step(n, 1.0) for n in range(1, 10)), total=9, seconds=60)):
+        if step.number == 4:
+            break
+    left.close()
+    assert "4 of 9 steps" in screen.pictures[-1].alt
+
+
+def test_drawing_takes_a_small_share_of_the_time(monkeypatch):
+    screen, now = Screen(monkeypatch), [0.0]
+    monkeypatch.setattr(widgets.time, "monotonic", lambda: now[0])
+    curve = widgets.LossCurve(1000, seconds=0.1)
+    slow = viz.picture(np.zeros((4, 4), np.uint8), alt="a slow drawing")
+
+    def picture():
+        now[0] += 0.5  # a machine on which a drawing takes half a second
+        return slow
+
+    curve.picture = picture
+    for number in range(1, 1001):
+        now[0] += 0.1  # and a step a tenth
+        curve.update(number, 1.0)
+    assert 5 <= len(screen.pictures) <= 12  # 100 s of steps; more than a twentieth of it would be 11
+
+
+def test_curve_needs_a_step_to_show_and_a_total(monkeypatch):
+    screen = Screen(monkeypatch)
+    assert list(widgets.live_loss([], total=3)) == [] and not screen.pictures
+    with pytest.raises(ValueError, match="number of steps"):
+        widgets.LossCurve(0)

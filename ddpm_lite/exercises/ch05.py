@@ -64,6 +64,11 @@ def _pairs():
     yield from _images(latest=1000)
 
 
+def _back():
+    """Who solves for the noise by way of x0_hat divides by √ᾱ_t, which in float32 costs digits at t = 1000."""
+    yield from _images(latest=500)
+
+
 def _mix(of_x, of_other):
     """A wrong implementation: of_x[t] * x + of_other[t] * other, where both are functions schedule -> (T+1,)."""
 
@@ -187,6 +192,8 @@ def _simple(eps_model, x0: Tensor, t: Tensor, eps: Tensor, schedule: Schedule) -
 def _loss_and_gradient(answer, eps_model, x0, t, eps, schedule):
     """The loss, and its gradient with respect to the network's parameter (None where there is none)."""
     loss = answer(eps_model, x0, t, eps, schedule)
+    if isinstance(loss, float):  # .item()
+        loss = torch.tensor(loss, dtype=x0.dtype)
     if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
         return {"loss": loss, "its gradient": None}
     (gradient,) = torch.autograd.grad(loss, eps_model.a)
@@ -216,6 +223,10 @@ def _mean_square(eps, eps_hat, x0, xt):
 def _variance_as_deviation(eps_model, x0, t, eps, schedule):
     xt = _mix(_signal, lambda s: 1 - s.alpha_bar)(x0, t, eps, schedule)
     return (eps - eps_model(xt, t)).square().mean()
+
+
+def _places_traded(eps_model, x0, t, eps, schedule):
+    return (eps - eps_model(process.q_sample(eps, t, x0, schedule), t)).square().mean()
 
 
 def _weighted(eps_model, x0, t, eps, schedule):
@@ -276,6 +287,15 @@ def _log_density(width: float):
 def _swap(function):
     """The same with the signs of the result turned."""
     return lambda *args: -function(*args)
+
+
+def _one_late(sign: int) -> Misconception:
+    return Misconception(
+        name="off by one: ᾱ_{t−1} in place of ᾱ_t",
+        breaks="alpha_bar[t] belongs to x_t; index 0 is the clean image, with ᾱ_0 = 1",
+        wrong=_mix(lambda s: sign * _late(_noise(s)), lambda s: _late(_signal(s))),
+        reread=V,
+    )
 
 
 def _eps_minus_x0(x0, t, eps, schedule):
@@ -393,6 +413,18 @@ EXERCISES = (
                 reread=WEIGHT,
             ),
             Misconception(
+                name="the denominator has no brackets: only the 2 divides",
+                breaks="β_t² / (2 σ_t² α_t (1 − ᾱ_t)): in Python a / b * c multiplies by c",
+                wrong=_wrong_weight(lambda b, a, ab, s2: b**2 / 2 * s2 * a * (1 - ab)),
+                reread=WEIGHT,
+            ),
+            Misconception(
+                name="off by one: the weight of t − 1",
+                breaks="beta[t], alpha[t], alpha_bar[t] and sigma2[t] belong to step t; at t = 1 this would be 0/0",
+                wrong=lambda t, schedule, sigma2: vlb_weight(t - 1, schedule, sigma2),
+                reread=WEIGHT,
+            ),
+            Misconception(
                 name="the weight of ‖x_0 − x̂_0‖², not of ‖ε − ε_θ‖²",
                 breaks="x_0 − x̂_0 = −√((1 − ᾱ_t)/ᾱ_t) (ε − ε_θ): the two errors differ by a factor, and so do their weights",
                 wrong=_of_x0,
@@ -452,6 +484,18 @@ EXERCISES = (
                 name="the root of the mean square",
                 breaks="‖ε − ε_θ‖² is squared: minimising a mean of roots finds another answer than the mean",
                 wrong=_wrong_loss(lambda eps, eps_hat, x0, xt: (eps - eps_hat).square().mean().sqrt()),
+                reread=SIMPLE,
+            ),
+            Misconception(
+                name="the square of the mean, not the mean of the squares",
+                breaks="‖ε − ε_θ‖² squares each number first; in a plain mean errors of both signs cancel",
+                wrong=_wrong_loss(lambda eps, eps_hat, x0, xt: (eps - eps_hat).mean().square()),
+                reread=SIMPLE,
+            ),
+            Misconception(
+                name="image and noise have traded places when x_t is made",
+                breaks="x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε   (eq. 4): process.q_sample(x0, t, eps, schedule)",
+                wrong=_places_traded,
                 reread=SIMPLE,
             ),
             Misconception(
@@ -609,6 +653,7 @@ EXERCISES = (
                 wrong=_eps_minus_x0,
                 reread=V,
             ),
+            _one_late(-1),
             _broadcast(lambda s: -_noise(s), _signal, V),
         ),
         hints=(
@@ -621,7 +666,7 @@ EXERCISES = (
         id="05.6",
         title="eps_from_v",
         reference=process.eps_from_v,
-        cases=_pairs,
+        cases=_back,
         misconceptions=(
             Misconception(
                 name="this is x̂_0, not ε̂",
@@ -667,6 +712,7 @@ EXERCISES = (
                 ),
                 reread=V,
             ),
+            _one_late(1),
             _broadcast(_noise, _signal, V),
         ),
         hints=(

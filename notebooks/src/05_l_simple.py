@@ -71,7 +71,7 @@ for m1, v1, m2, v2 in [(0.3, 0.04, 0.1, 0.04), (0.3, 0.02, 0.1, 0.04), (-1.0, 0.
 # $$L_{t-1} = \mathbb E_q\!\left[\frac{1}{2\sigma_t^2}\,\big\|\tilde\mu_t(x_t, x_0) - \mu_\theta(x_t, t)\big\|^2\right] + C_t \tag{8}$$
 #
 # where $C_t = \frac D2\left(\ln\frac{\sigma_t^2}{\tilde\beta_t} + \frac{\tilde\beta_t}{\sigma_t^2} - 1\right)$ has no $\theta$ in it. Training cannot change it.
-# For $\sigma_t^2 = \tilde\beta_t$ it is zero; for $\sigma_t^2 = \beta_t$ it is the price of a variance that is a little too large.
+# For $\sigma_t^2 = \tilde\beta_t$ it is zero; for $\sigma_t^2 = \beta_t$ it is what the wider variance costs.
 #
 # What training can change is the first part. Each example has its own $t$, and so its own $\sigma_t^2$.
 #
@@ -92,7 +92,7 @@ mean_distance = check("05.1", mean_distance)
 # hint("05.1")
 
 # %% [markdown]
-# We check (8) on a photograph, with a stand-in for the network. Any function will do: these lines are algebra, and must hold for a silly network too.
+# We check (8) on a photograph, with a stand-in for the network. Any function will do: these lines are algebra. They hold inside the expectation, for each draw of $x_0$ and $\varepsilon$, and for a silly network too.
 
 # %%
 photo = data.from_uint8(data.photograph("flower", size=64)).double()[None]  # (1, 3, 64, 64)
@@ -308,7 +308,7 @@ viz.show(
 
 # %% [markdown]
 # So dropping the weight moves attention **away from the first hundred steps**, towards the middle of the chain. The first ten lose most: from 17 % of all the weight to 1 %. There the noise is at most 0.044, less than six grey levels of 256, and hardly anything is left to remove.
-# Those steps settle the last grey levels, which cost many bits and which the eye does not see. In the paper's table 1, training with $L_{\text{simple}}$ gives the better images (FID 3.17 against 13.51) and the slightly worse code length (3.75 against 3.70 bits/dim).
+# Such steps settle the finest detail, which costs many bits and matters little to the eye: in section 4.3 the paper finds that more than half of its code length describes distortions that cannot be seen (chapter 11). In its table 1, training with $L_{\text{simple}}$ gives the better images (FID 3.17 against 13.51) and the slightly worse code length (3.75 against 3.70 bits/dim).
 #
 # ## Does the best network change?
 #
@@ -318,7 +318,7 @@ viz.show(
 #
 # $$\mathbb E(\varepsilon - \theta x_t)^2 = 1 - 2\theta\sqrt{1-\bar\alpha_t} + \theta^2 v_t, \qquad v_t = \tfrac12\bar\alpha_t + 1 - \bar\alpha_t,$$
 #
-# and a weighted sum of parabolas is a parabola, with its minimum at $\theta^* = \sum_t w_t\sqrt{1-\bar\alpha_t}\big/\sum_t w_t v_t$.
+# and a weighted sum of parabolas is a parabola, with its minimum at $\theta^* = \sum_t w_t\sqrt{1-\bar\alpha_t}\big/\sum_t w_t v_t$. (Below, $L$ stands for $L$ without its constants and scaled as above, so that its weights add up to one.)
 
 # %%
 v_t = 0.5 * abar[1:] + 1 - abar[1:]  # (T,): the variance of x_t
@@ -337,12 +337,19 @@ best = {
 for name, theta in best.items():
     L = (share_L * line_error(theta)).sum()
     simple = (share_simple * line_error(theta)).sum()
-    print(
-        f"best theta for {name:8s} {theta:.4f}:   L {L:.4f}   L_simple {simple:.4f}   (L scaled to weights that add up to one)"
-    )
+    print(f"best theta for {name:8s} {theta:.4f}:   L {L:.4f}   L_simple {simple:.4f}")
+
+better = line_error(best["L_simple"]) < line_error(best["L"])  # (T,)
+print(
+    "the theta of L_simple is the better one from t =",
+    int(better.nonzero()[0]) + 1,
+    "on:",
+    bool(better[int(better.nonzero()[0]) :].all()),
+)
+
 
 # %% [markdown]
-# The minimum moves, and each loss is won by its own $\theta$. What is gained where? The best slope at step $t$ alone would be $\sqrt{1-\bar\alpha_t}/v_t$: near 0 at small $t$, near 1 at large $t$. One parameter has to choose.
+# The minimum moves, and each loss is won by its own $\theta$. The one of $L$ is better where $L$ has its weight, at small $t$, and the one of $L_{\text{simple}}$ everywhere else. The best slope at step $t$ alone would be $\sqrt{1-\bar\alpha_t}/v_t$: near 0 at small $t$, near 1 at large $t$. One parameter has to choose.
 #
 # **The exact network.** Now let the model be as good as any can be. Split the error of any network at $\varepsilon^*(x_t, t) = \mathbb E[\varepsilon\mid x_t]$, the mean of all noises that could have led to this $x_t$:
 #
@@ -417,10 +424,10 @@ left.set(xlabel=r"$\theta$", title="one parameter", ylim=(0.95, 1.6))
 middle.set(xlabel="t", title="its excess error", ylim=(1e-5, 2))
 right.set(xlabel="a", title=r"$(1 + a)\,\varepsilon^*$", ylim=(0.95, 1.6))
 for ax in (left, middle, right):
-    ax.legend(frameon=False, fontsize=9, loc="lower left" if ax is middle else "upper center")
+    ax.legend(frameon=False, fontsize=9, loc="lower right" if ax is middle else "upper center")
 viz.show(
     fig,
-    alt="Left: both losses of the one-parameter model over theta, each divided by its minimum; L is smallest at 0.77, L_simple at 0.93. Middle: the error above the best slope of each step; the model fitted to L is better at small t, the one fitted to L_simple from the middle on. Right: both losses of the exact network times 1 + a; both are smallest at a = 0.",
+    alt="Left: both losses of the one-parameter model over theta, each divided by its minimum; L is smallest at 0.77, L_simple at 0.93. Middle: the error above the best slope of each step; the model fitted to L is better up to t = 180 or so, the one fitted to L_simple, ten times better, after that. Right: both losses of the exact network times 1 + a; both are smallest at a = 0.",
 )
 
 # %% [markdown]
@@ -730,7 +737,7 @@ for ax in (left, right):
     ax.legend(frameon=False, fontsize=8, ncol=2, loc="lower right")
 viz.show(
     fig,
-    alt="Left: how much an error of one in the answer of a network for eps, x0, v or the score moves x0_hat. Right: the weight that the plain squared error of each puts on the error in the noise.",
+    alt="Left: how much an error of one in the answer moves x0_hat: for eps and the score it grows to 157 at t = 1000, for x0 it is 1, for v it rises from 0.01 to 1. Right: the weight that the plain squared error of each puts on the error in the noise, scaled to mean 1: flat for eps; for x0 and v nearly all of it at large t; for the score nearly all at small t; the bound L lies between eps and the score.",
 )
 
 # %% [markdown]
@@ -779,7 +786,7 @@ viz.show(
 # %% [markdown]
 # Read the curves from both ends. Near $t = 1$ the image can be copied from $x_t$ and the noise cannot be known; near $T$ it is the reverse. The target $v$ is, at each end, the one of the two that can *not* be copied from the input:
 # so its answer always carries news, and by the table above it spoils neither $\hat x_0$ nor $\hat\varepsilon$. Later models often predict $v$ for this reason, above all where the last step holds no signal at all and $\varepsilon$ would be a mere copy of the input.
-# For the paper's thousand steps on images, $\varepsilon$ with $L_{\text{simple}}$ was best of what it tried (its table 2).
+# For the paper's thousand steps on images, $\varepsilon$ with $L_{\text{simple}}$ was the best of what it tried (its table 2); predicting $x_0$ gave worse samples in early experiments (its section 3.2).
 #
 # ## Scrub t
 #
@@ -795,6 +802,7 @@ target_figure, panels = viz.figure(8.8, 2.3, ncols=5, width_ratios=[1, 1, 1, 1, 
 panels[4].loglog(every, weight, color=viz.COLORS["blue"])
 (place,) = panels[4].plot([1], [weight[0]], "o", color=viz.COLORS["vermillion"])
 panels[4].set(xlabel="t", ylim=(3e-3, 0.8))
+panels[4].minorticks_off()  # they take half the time of a redraw
 
 
 def draw_targets(t):
@@ -843,7 +851,7 @@ widgets.live(
 # | (14) as printed | 1 | mean | sum | $D$ |
 # | $L_{\text{simple}}$ in code | 1 | mean | mean | 1 |
 #
-# We test the first two lines against an exact sum. For the mixture of two Gaussians above, `scaled_error` holds the exact error of every step, at $a = 0$. The random estimate has a standard error, and must lie within 4 of them.
+# We test the first line and the last against exact sums. For the mixture of two Gaussians above, `scaled_error` holds the exact error of every step, at $a = 0$, and $D = 1$. A random estimate has a standard error, and must lie within 4 of them. The estimate of $L$ without its factor $T$ must not.
 
 # %%
 exact_L = float((weight * scaled_error[:, 4]).sum())  # the sum over t, in nats (D = 1), without its constants
@@ -852,12 +860,12 @@ drawn = torch.randint(1, T + 1, (n,), generator=generator)  # 1 ... T: the upper
 x0_n = mixture.sample(n, generator)
 eps_n = torch.randn(x0_n.shape, generator=generator, dtype=torch.float64)
 xt_n = process.q_sample(x0_n, drawn, eps_n, schedule)
-square_error = (eps_n - mixture.eps(xt_n, drawn, schedule)).square()[
-    :, 0
-]  # (n,): draws as L_simple makes them
+error_n = eps_n - mixture.eps(xt_n, drawn, schedule)  # (n, 1): errors as L_simple draws them
+square_error = error_n.square().flatten()  # (n,)
 for name, factor in {"T w_t": T * weight[drawn - 1], "w_t": weight[drawn - 1]}.items():
     draws = factor * square_error
     away = abs(float(draws.mean()) - exact_L) / float(draws.std() / math.sqrt(n))
+    assert (away < 4) == (name == "T w_t")
     print(
         f"factor {name:5s}: estimate {draws.mean():.2f}, exact {exact_L:.2f}   within 4 standard errors: {away < 4}"
     )
@@ -936,7 +944,7 @@ for name, optimiser, lr in [("SGD", torch.optim.SGD, 1e-4), ("Adam", torch.optim
 # | four names | $\varepsilon$, $x_0$, $v$, score: equal up to a factor in the error; that factor is a weight |
 # | factor $T$ | a drawn $t$ estimates a mean; $L$ is a sum: $T\,w_t$. And $t$ runs over $1 \dots T$ |
 #
-# Before you go: without looking, write down (14), and say which two things were dropped from $L$ to get there, and which one was never in reach of the network.
+# Before you go: without looking, write down (14), and say what was left out of $L$ on the way: one factor that matters, and two terms that training could not have changed.
 #
 # {{ next }}
 #

@@ -269,6 +269,10 @@ def _weights(soften=lambda logits: logits.softmax(dim=1), **parts):
     return wrong
 
 
+def _weighted_mean(xt: Tensor, t: Tensor, images: Tensor, schedule: Schedule) -> Tensor:
+    return (image_weights(xt, t, images, schedule) @ images.flatten(1)).reshape(xt.shape)
+
+
 def _onehot(logits: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(logits.argmax(dim=1), logits.shape[1]).double()
 
@@ -371,6 +375,15 @@ EXERCISES = (
                 wrong=_posterior(
                     lambda s: _late(s.alpha_bar) * s.beta / (1 - s.alpha_bar),
                     lambda s: s.alpha * _late(1 - s.alpha_bar) / (1 - s.alpha_bar),
+                ),
+                reread=POSTERIOR,
+            ),
+            Misconception(
+                name="α in place of ᾱ everywhere",
+                breaks="x_{t−1} and x_t hold the noise of all steps so far: 1 − ᾱ_{t−1} and 1 − ᾱ_t   (eq. 4)",
+                wrong=_posterior(
+                    lambda s: _late(s.alpha.sqrt()),
+                    lambda s: s.alpha.sqrt() * _late(s.beta) / s.beta,
                 ),
                 reread=POSTERIOR,
             ),
@@ -489,6 +502,15 @@ EXERCISES = (
                 name="the noise is added, not taken away",
                 breaks="μ = (x_t − β_t / √(1 − ᾱ_t) ε) / √α_t   (eq. 11)",
                 wrong=_mean(lambda s: s.alpha.rsqrt(), lambda s: -_right_share(s) * s.alpha.rsqrt()),
+                reread=NOISE,
+            ),
+            Misconception(
+                name="off by one: every coefficient is that of t − 1",
+                breaks="beta[t], alpha[t] and alpha_bar[t] belong to x_t; index 0 is the clean image",
+                wrong=_mean(
+                    lambda s: _late(s.alpha.rsqrt()),
+                    lambda s: _late(_right_share(s) * s.alpha.rsqrt()),
+                ),
                 reread=NOISE,
             ),
             Misconception(
@@ -642,6 +664,12 @@ EXERCISES = (
                 name="the logarithm of the weights, or what goes into the softmax, not the weights",
                 breaks="Σ_i p(x_0 = image i | x_t) = 1",
                 wrong=_weights(lambda logits: logits),
+                reread=NOTHING,
+            ),
+            Misconception(
+                name="x̂_0, the weighted mean of the images, where the weights alone were asked for",
+                breaks="x̂_0 = Σ_i w_i m_i comes after; here w_i, (B, N)",
+                wrong=_weighted_mean,
                 reread=NOTHING,
             ),
             Misconception(

@@ -64,9 +64,7 @@ width = float(grid[1] - grid[0])
 
 def bayes(x0, xt, t):
     """The density q(x_{t-1} | x_t, x_0) on the grid, by brute force."""
-    likelihood = normal(
-        xt, alpha[t].sqrt() * grid, beta[t]
-    )  # q(x_t | x_{t-1}), seen as a function of x_{t-1}
+    likelihood = normal(xt, alpha[t].sqrt() * grid, beta[t])  # q(x_t | x_{t-1}) for every x_{t-1}
     prior = normal(grid, abar[t - 1].sqrt() * x0, 1 - abar[t - 1])  # q(x_{t-1} | x_0)
     return likelihood * prior / (likelihood * prior).sum() / width
 
@@ -227,6 +225,10 @@ def per_image(c, x):
     return c.to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))  # (B,) -> (B, 1, ..., 1)
 
 
+print(tuple(per_image(schedule.beta[torch.tensor([1, 500])], torch.zeros(2, 3, 16, 16)).shape))
+
+
+# %%
 def q_posterior(x0, xt, t, schedule):
     """Mean and variance of q(x_{t-1} | x_t, x_0), eq. (6), (7). x0, xt: (B, ...), t: int64 (B,), 1..T.
 
@@ -320,7 +322,7 @@ widgets.live(
 # %% [markdown]
 # ## The same mean, from the noise
 #
-# At sampling time there is no $x_0$, only $x_t$. Chapter 01 ended on a remark: who knows the noise knows the image, $x_0 = (x_t - \sqrt{1-\bar\alpha_t}\,\varepsilon)/\sqrt{\bar\alpha_t}$. Put that into (7):
+# At sampling time there is no $x_0$, only $x_t$. Chapter 01 had the way out: who knows the noise knows the image, $x_0 = (x_t - \sqrt{1-\bar\alpha_t}\,\varepsilon)/\sqrt{\bar\alpha_t}$. Put that into (7):
 #
 # $$\tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\cdot\frac{x_t-\sqrt{1-\bar\alpha_t}\,\varepsilon}{\sqrt{\bar\alpha_t}} + \frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t .$$
 #
@@ -395,9 +397,7 @@ print(
 x0, eps = 0.8, 1.0
 for t in (1, 2, 10, 100, 488, 1000):
     xt = abar[t].sqrt() * x0 + (1 - abar[t]).sqrt() * eps
-    mean = (
-        moments(bayes(x0, xt, t))[0] if t > 1 else torch.tensor(x0).double()
-    )  # at t = 1 the posterior is x_0
+    mean = moments(bayes(x0, xt, t))[0] if t > 1 else pixel(x0)[0, 0]  # at t = 1 it is x_0 itself
     right = mu_from_eps(pixel(xt), torch.tensor([t]), pixel(eps), schedule)
     wrong = printed_mean(xt, t, eps)
     off = f"{float((wrong - mean).abs() / schedule.beta_tilde[t].sqrt()):.4f}" if t > 1 else "-"
@@ -408,12 +408,12 @@ for t in (1, 2, 10, 100, 488, 1000):
 # <details><summary>Answer</summary>
 #
 # Too much. $\beta_t/\sqrt{1-\alpha_t} = \sqrt{\beta_t}$, which is larger than $\beta_t/\sqrt{1-\bar\alpha_t}$ because $\beta_t < 1-\bar\alpha_t$ from $t = 2$ on.
-# The printed form takes away the noise of a whole step as if all of $\varepsilon$ had come in with that one step. In truth $\varepsilon$ is the noise of *all* $t$ steps, of which step $t$ brought only a part.
+# The printed form takes $\varepsilon$ for the fresh noise of step $t$ alone, which went in as $\sqrt{\beta_t}\,\varepsilon$, and takes it all out again. In truth $\varepsilon$ is the noise of *all* $t$ steps together, and step $t$ brought only a part of it.
 # Only at $t = 1$, where all the noise is one step's, do the two agree.
 #
 # </details>
 #
-# Six tenths to one standard deviation, in every step, for noise that is itself one standard deviation large. Does it matter? Let the data be $\mathcal N(0, 1)$. Then the best guess of the noise is known, $\mathbb E[\varepsilon\mid x_t] = \sqrt{1-\bar\alpha_t}\,x_t$,
+# For noise of $\varepsilon = 1$ the error soon nears nine tenths of a standard deviation, and it always points the same way. Does it matter? Let the data be $\mathcal N(0, 1)$. Then the best guess of the noise is known, $\mathbb E[\varepsilon\mid x_t] = \sqrt{1-\bar\alpha_t}\,x_t$,
 # every step is linear, and we can follow the variance through the whole chain with no random number at all: if the mean is $c\,x_t$, then $v_{t-1} = c^2 v_t + \sigma_t^2$. It begins at $v_T = 1$ and ought to end at 1.
 
 # %%
@@ -437,7 +437,7 @@ print(f"without the bar:  standard deviation {final_variance(beta.sqrt(), beta).
 assert abs(final_variance(with_bar, beta) - 1) < 1e-3 and final_variance(beta.sqrt(), beta) < 0.1
 
 # %% [markdown]
-# Without the bar, everything it draws is shrunk to under a third: flat, grey images with nothing that looks like an error message.
+# Without the bar, all that it draws is shrunk to under a third of its proper size. No error message says so: the pictures only come out flat.
 #
 # Two more words of the report need care. It says that the network predicts "the mean of the noise". The mean of the noise is 0 and needs no network.
 # What has a mean to be found is $x_{t-1}$: the network guesses the noise *itself*, as well as it can from $x_t$, and (11) makes the **mean of $x_{t-1}$** out of the guess.
@@ -461,7 +461,7 @@ bumps = exact.Mixture(
     torch.tensor([0.01, 0.01]).double(),
     torch.tensor([0.5, 0.5]).double(),
 )
-line = torch.linspace(-5, 5, 2001, dtype=torch.float64)  # values of x_{t-1}
+line = torch.linspace(-8, 8, 3201, dtype=torch.float64)  # values of x_{t-1}
 dx = float(line[1] - line[0])
 
 
@@ -471,7 +471,7 @@ def density(mixture):
 
 
 def step_back(q_prev, beta, xt):
-    """q(x_{t-1} | x_t) by Bayes' rule on the line, one row for each x_t: (M, 2001), and q(x_t): (M,)."""
+    """q(x_{t-1} | x_t) by Bayes' rule on the line, one row for each x_t: (M, 3201), and q(x_t): (M,)."""
     joint = q_prev * normal(xt[:, None], math.sqrt(1 - beta) * line, beta)
     q_xt = joint.sum(dim=1) * dx
     return joint / q_xt[:, None], q_xt
@@ -494,11 +494,11 @@ print(
 )
 
 # %% [markdown]
-# **What do you expect** the true step back from $x_t = 0.1$ to look like for $\beta = 0.01$, for $0.2$, and for $0.8$?
+# **What do you expect** the true step back from $x_t = 0.1$ to look like for $\beta = 0.002$ (the paper's own at this $t$), for $0.05$, and for $0.5$?
 
 # %%
 fig, axes = viz.figure(8.4, 2.7, ncols=3)
-for ax, size, half in zip(axes, (0.01, 0.2, 0.8), (0.5, 2, 2), strict=True):
+for ax, size, half in zip(axes, (0.002, 0.05, 0.5), (0.25, 1, 2), strict=True):
     (row,), _ = step_back(before, size, torch.tensor([0.1]).double())
     mean, variance = (float(m) for m in fit(row[None]))
     seen_part = (line - 0.1).abs() <= half
@@ -515,7 +515,7 @@ axes[0].set_ylabel(r"$q(x_{t-1}\,|\,x_t = 0.1)$")
 axes[0].legend(frameon=False, fontsize=9, loc="upper left")
 viz.show(
     fig,
-    alt="The density of x at t minus 1 given x_t = 0.1, for three step sizes, with its best Gaussian. For beta 0.01 the two cannot be told apart; for 0.2 the density is lopsided with a long shoulder; for 0.8 it has two bumps and the Gaussian lies across both.",
+    alt="The density of x at t minus 1 given x_t = 0.1, for three step sizes, each with its best Gaussian. For beta 0.002 the two coincide; for 0.05 the density leans to one side and the Gaussian misses its peak; for 0.5 it has two bumps and the Gaussian lies across both.",
 )
 
 # %% [markdown]
@@ -557,7 +557,8 @@ assert 7 < distances[1] / distances[0] < 8.5
 # %% [markdown]
 # For small steps the distance falls like $\beta^3$: half the step, an eighth of the error. For $\beta\to 1$ a step back is a draw from the data at one go, and as far from Gaussian as the data are.
 #
-# So the number of steps decides. A chain of half as large steps has twice as many of them, each an eighth as wrong. We add the distances up over a whole chain, between the same noise levels, for a few lengths.
+# So the number of steps decides. A chain with steps half as large has twice as many of them, each an eighth as wrong: a quarter in all. We add up the distances over a whole chain, between the same noise levels, for a few lengths.
+# (Adding is right. By the chain rule of the KL divergence, the sum is the distance between the true chain and the Gaussian one, both begun alike, and what the two draw in the end is at most that far apart.)
 
 
 # %%
@@ -593,7 +594,9 @@ viz.show(
 )
 
 # %% [markdown]
-# This is why the paper takes a thousand steps. With them a Gaussian is all but exact, *whatever the data*, and only its mean must be learned. With ten, no Gaussian would do, however good the network.
+# This is why the paper takes a thousand steps. With them a Gaussian is all but exact for these data, though they are anything but Gaussian, and only its mean must be learned. With ten, even the best Gaussians are a quarter of a nat off, for a single pixel.
+#
+# Nothing in the argument is special to two bumps: look closely enough, and any smooth density is a slope. (Where the data are not smooth, a list of single images for one, the steps next to $t = 0$ are the exception.)
 #
 # The slider shows the true step at any size, from any $x_t$.
 
@@ -604,7 +607,7 @@ back_fig, back_ax = viz.figure(6.8, 3.0)
 )
 (true_line,) = back_ax.plot([], [], "-", color=viz.COLORS["black"], label=r"true $q(x_{t-1}\,|\,x_t)$")
 (fit_line,) = back_ax.plot([], [], "--", color=viz.COLORS["vermillion"], label="best Gaussian")
-mark = back_ax.axvline(0, color=viz.COLORS["green"], linewidth=1)
+mark = back_ax.axvline(0, ymax=0.8, color=viz.COLORS["green"], linewidth=1)
 back_ax.set(
     xlim=(-2.5, 2.5),
     ylim=(0, 1.5),
@@ -647,7 +650,10 @@ widgets.live(
 #
 # *Data that are one point.* Nothing about $x_0$ is open, the second part is 0, and the right variance is $\tilde\beta_t$.
 #
-# *Data that are $\mathcal N(0, I)$.* Then $\mathrm{Var}(x_0\mid x_t) = 1-\bar\alpha_t$, and the right variance is $\beta_t$:
+# *Data that are $\mathcal N(0, I)$.* Then $\mathrm{Var}(x_0\mid x_t) = 1-\bar\alpha_t$, and the right variance is $\beta_t$.
+#
+# *Other data of variance $v$.* Chapter 01's best straight line guesses $x_0$ with an error of $v(1-\bar\alpha_t)/(\bar\alpha_t v+1-\bar\alpha_t)$, and the best guess can only do better.
+# So $V$ is at most that of $\mathcal N(0, vI)$, and for $v\le 1$ that is at most $\beta_t$.
 
 # %%
 s2, V = sp.symbols("sigma2 V", positive=True)
@@ -659,8 +665,14 @@ print("N(0, I): V = beta_t:", same(1 / A + of_X0**2 * unknown, b))
 print("a point: V = beta_tilde_t:", same(1 / A + of_X0**2 * 0, (1 - a_prev) / (1 - a_bar) * b))
 assert same(1 / A + of_X0**2 * unknown, b)
 
+v = sp.symbols("v", nonnegative=True)
+of_variance_v = 1 / A + of_X0**2 * v * (1 - a_bar) / (a_bar * v + 1 - a_bar)  # V for N(0, v I)
+factor = a_prev * b**2 / (a_bar * v + 1 - a_bar)  # never negative
+print("N(0, v I): beta_t - V = (1 - v) times a positive factor:", same(b - of_variance_v, (1 - v) * factor))
+assert same(b - of_variance_v, (1 - v) * factor)
+
 # %% [markdown]
-# The same by brute force: Bayes' rule on the grid, the variance of every row, averaged over $x_t$. The third data set, the two bumps, is neither.
+# The same by brute force: Bayes' rule on the grid, the variance of every row, averaged over $x_t$. The two bumps are neither a point nor a Gaussian.
 
 # %%
 DATA = {
@@ -675,6 +687,15 @@ def expected_variance(mixture, t):
     return average(density(mixture.noised(t - 1, schedule)), float(beta[t]), lambda rows: fit(rows)[1][:, 0])
 
 
+def by_parts(mixture, t):
+    """V_t by the formula above, with E Var(x_0 | x_t) = E x_0^2 - E (E[x_0 | x_t])^2."""
+    guess = mixture.x0_mean(line[:, None], torch.full((len(line),), t), schedule)[:, 0]
+    square = float((mixture.weights * (mixture.means[:, 0] ** 2 + mixture.variances)).sum())
+    unknown = square - float((guess**2 * density(mixture.noised(t, schedule))).sum() * dx)
+    of_x0, _ = process.posterior_coefficients(schedule)
+    return float(schedule.beta_tilde[t] + of_x0[t] ** 2 * unknown)
+
+
 print("   t   V/beta:   " + "   ".join(f"{name:>9}" for name in DATA) + "   beta_tilde/beta")
 for t in (3, 10, 100, 488):
     V_t = {name: expected_variance(mixture, t) for name, mixture in DATA.items()}
@@ -683,9 +704,11 @@ for t in (3, 10, 100, 488):
     assert math.isclose(V_t["N(0, 1)"], beta[t], rel_tol=1e-6)
     assert math.isclose(V_t["a point"], schedule.beta_tilde[t], rel_tol=1e-6)
     assert V_t["a point"] < V_t["two bumps"] < V_t["N(0, 1)"]
+    assert all(math.isclose(V_t[name], by_parts(DATA[name], t), rel_tol=1e-4) for name in DATA)
+print("and the formula in two parts gives the same, for all three")
 
 # %% [markdown]
-# A point and $\mathcal N(0, I)$ are the two extremes of what is known beforehand, and all data whose values have variance at most 1 lie between. From $t = 100$ on, the two extremes differ by less than 2 percent, and it does not matter which we take.
+# A point and $\mathcal N(0, I)$ are the two extremes: all data whose values have variance at most 1 lie between. From $t = 100$ on, the two extremes differ by less than 2 percent, and it does not matter which we take.
 # The paper tried both and found the results alike. The course uses $\sigma_t^2 = \beta_t$ unless it says otherwise.
 #
 # ## One reverse step
@@ -813,7 +836,7 @@ viz.show(
 
 # %%
 print("    t   mean squared error of the guessed noise:   training digits   unseen digits")
-for step in (50, 200, 400, 800):
+for step in (50, 100, 200, 400):
     losses = []
     for x0 in (train[:400], unseen[:400]):
         eps, t = noise_like(x0), torch.full((400,), step)
@@ -824,7 +847,7 @@ for step in (50, 200, 400, 800):
     assert losses[0] < losses[1]
 
 # %% [markdown]
-# At $t = 50$ it is perfect on images it knows, and on others many times worse than answering 0, which costs 1. Keep these two columns in mind: chapter 10 uses them to ask a trained network whether it copies.
+# At $t = 50$ it is perfect on images it knows, and on others almost three times as bad as always answering 0, which costs 1. Chapter 10 asks a trained network whether it copies.
 #
 # ### When does it decide?
 #
@@ -848,7 +871,7 @@ for name, share in {"which digit": of_digit, "which image": of_image}.items():
     print(
         f"{name}: 99 % sure for good at t = {int(at.median())} (median; earliest {int(at.max())}, latest {int(at.min())})"
     )
-for step in (1000, 700, 500, 300, 200, 100):
+for step in (1000, 800, 600, 400, 300, 200, 100):
     print(f"t = {step:4d}   images in the race {running[step - 1]:7.1f}")
 
 fig, (left, right) = viz.figure(8.0, 2.8, ncols=2)
@@ -866,24 +889,23 @@ viz.show(
 )
 
 # %% [markdown]
-# Half of the thousand steps pass with nearly every image still possible. Then, within two or three hundred steps, first the digit is settled and after that the image. In the remaining hundred steps nothing is decided any more: noise is taken off.
+# Four hundred steps pass with most images still possible. Then the field thins out: the digit is settled first, in half of the chains by $t = 237$, and the image some hundred steps later. In the last hundred steps nothing is decided any more, and only noise is taken off.
 #
-# Watch it. Above $x_t$, below the guess $\hat x_0$, eight chains side by side. The guess begins as the mean of all digits, and the race is on between 400 and 100.
+# Watch it. Above $x_t$, below the guess $\hat x_0$, eight chains side by side; at $t = 0$, below, the nearest training images. The guess begins as the mean of all digits, and the race is on between 400 and 100.
 
 # %%
 frames, captions = [], []
 for step in sorted(recorded, reverse=True):
     noisy, guess = recorded[step]
     frames.append(torch.cat([noisy[:8], guess[:8]]))  # (16, 1, 8, 8): x_t above, x0_hat below
-    captions.append(f"t = {step}, about {max(1, round(float(running[step - 1])))} images in the race")
+    captions.append(f"t = {step}")
 frames.append(torch.cat([drawn[:8], train[which[:8]]]))
-captions.append("t = 0; below: the nearest training images")
+captions.append("t = 0")  # here: the digits drawn, and below each the nearest training image
 widgets.scrubber(
-    torch.stack(frames),
+    torch.stack(frames).repeat_interleave(4, dim=-1).repeat_interleave(4, dim=-2),  # 4 x 4 dots a pixel
     captions,
     ncol=8,
-    scale=7,
-    quality=80,
+    scale=2,
     alt="Above, eight noisy images that turn into digits as t falls from 1000 to 0. Below, the guesses: eight times the same grey mean digit at first, then blurs that split into different digits, and from about t = 100 the training images that the chains end at.",
 )
 
@@ -895,7 +917,7 @@ widgets.scrubber(
 # | posterior | $q(x_{t-1}\mid x_t,x_0) = \mathcal N(\tilde\mu_t, \tilde\beta_t I)$: precisions add; (7) by SymPy, and by brute force |
 # | its mean | from $x_0$ and $x_t$, (7), or from $x_t$ and the noise, (11), with $\sqrt{1-\bar\alpha_t}$: mind the bar |
 # | step back | $q(x_{t-1}\mid x_t)$ is not Gaussian, but its distance to one falls like $\beta^3$: hence a thousand small steps |
-# | variance | $\tilde\beta_t$ is right for a point, $\beta_t$ for $\mathcal N(0, I)$, all else lies between; beyond $t = 100$ they hardly differ |
+# | variance | $\tilde\beta_t$ is right for a point, $\beta_t$ for $\mathcal N(0, I)$; other data of variance up to 1 lie between; beyond $t = 100$ it hardly matters |
 # | one step | mean (11) plus $\sigma_t z$, and no noise at $t = 1$ |
 # | perfect denoiser | of a finite training set: a softmax over its images. It copies. |
 #

@@ -427,7 +427,7 @@ for ax in (left, middle, right):
     ax.legend(frameon=False, fontsize=9, loc="lower right" if ax is middle else "upper center")
 viz.show(
     fig,
-    alt="Left: both losses of the one-parameter model over theta, each divided by its minimum; L is smallest at 0.77, L_simple at 0.93. Middle: the error above the best slope of each step; the model fitted to L is better up to t = 180 or so, the one fitted to L_simple, ten times better, after that. Right: both losses of the exact network times 1 + a; both are smallest at a = 0.",
+    alt="Left: both losses of the one-parameter model over theta, each divided by its minimum; L is smallest at 0.77, L_simple at 0.93. Middle: the error above the best slope of each step; the model fitted to L is better up to t = 190, the one fitted to L_simple, ten times better, after that. Right: both losses of the exact network times 1 + a; both are smallest at a = 0.",
 )
 
 # %% [markdown]

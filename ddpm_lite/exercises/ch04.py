@@ -85,14 +85,14 @@ def path_nats(path: Tensor, mu_theta: Tensor, sigma2: Tensor, schedule: Schedule
     return _along()(path, mu_theta, sigma2, schedule)
 
 
-def _along(prior=-1, reverse=-1, forward=1, jump=False, std=False, late=False, mean=False):
+def _along(prior=-1, reverse=-1, forward=1, jump=False, std=False, late=False, mean=False, root=True):
     """path_nats with signs and parts to choose; the defaults are right."""
 
     def answer(path: Tensor, mu_theta: Tensor, sigma2: Tensor, schedule: Schedule) -> Tensor:
         nats = prior * log_normal(path[-1], 0.0, 1.0)
         for t in range(1, schedule.T + 1):
             start, kept = (path[0], schedule.alpha_bar[t]) if jump else (path[t - 1], schedule.alpha[t])
-            moved = log_normal(path[t], kept.sqrt() * start, 1 - kept)
+            moved = log_normal(path[t], (kept.sqrt() if root else kept) * start, 1 - kept)
             guess = mu_theta[t - 1] if late else mu_theta[t]
             nats = nats + forward * moved
             nats = nats + reverse * log_normal(path[t - 1], guess, sigma2[t].sqrt() if std else sigma2[t])
@@ -258,6 +258,12 @@ EXERCISES = (
                 reread=KNOWN,
             ),
             Misconception(
+                name="the second result is the standard deviation, and the variance is wanted",
+                breaks="q(x_{t−1} | x_t) = N(mean, β_t v_{t−1}/v_t): the second argument is a variance",
+                wrong=_reverse(variance=lambda v, s, t: (s.beta[t] * v[t - 1] / v[t]).sqrt()),
+                reread=KNOWN,
+            ),
+            Misconception(
                 name="x_t is not centred before it is multiplied by the gain",
                 breaks="mean = m_{t−1} + gain · (x_t − m_t)",
                 wrong=_reverse(offset=False),
@@ -327,6 +333,12 @@ EXERCISES = (
                 reread=ONE_PATH,
             ),
             Misconception(
+                name="x_{t−1} multiplied by α_t, without the square root, in the forward step",
+                breaks="q(x_t | x_{t−1}) = N(√α_t x_{t−1}, β_t I)   (eq. 2)",
+                wrong=_along(root=False),
+                reread=ONE_PATH,
+            ),
+            Misconception(
                 name="σ, a standard deviation, where the variance σ² belongs",
                 breaks="p_θ(x_{t−1} | x_t) = N(μ_θ, σ_t² I), and sigma2 holds σ_t² already",
                 wrong=_along(std=True),
@@ -379,6 +391,12 @@ EXERCISES = (
                 name="the factor ½ is missing",
                 breaks="KL = ½ [ log(v_2/v_1) + (v_1 + (μ_1 − μ_2)²)/v_2 − 1 ]",
                 wrong=_kl(lambda log, r, d2, v1, v2: log + r + d2 / v2 - 1),
+                reread=TWO_GAUSSIANS,
+            ),
+            Misconception(
+                name="the factor ½ stands before one part only: log(v_2/v_1) has lost it",
+                breaks="½ log(v_2/v_1) = log(σ_2/σ_1): with variances the ½ belongs to the log as well",
+                wrong=_kl(lambda log, r, d2, v1, v2: log + 0.5 * (r + d2 / v2 - 1)),
                 reread=TWO_GAUSSIANS,
             ),
             Misconception(
@@ -491,6 +509,22 @@ EXERCISES = (
                 name="σ_t, a standard deviation, where σ_t² belongs",
                 breaks="p_θ(x_{t−1} | x_t) = N(μ_θ, σ_t² I), and sigma2 holds σ_t² already",
                 wrong=_term(std=True),
+                reread=TERMS,
+            ),
+            Misconception(
+                name="off by one: σ_{t−1}² in place of σ_t²",
+                breaks="p_θ(x_{t−1} | x_t) is the step from x_t: its variance is sigma2 at t",
+                wrong=lambda x0, xt, t, mu_theta, sigma2, schedule: reverse_term(
+                    x0, xt, t, mu_theta, sigma2.roll(1), schedule
+                ),
+                reread=TERMS,
+            ),
+            Misconception(
+                name="x_0 and x_t are swapped in the posterior",
+                breaks="q_posterior(x0, xt, t, schedule): x_0 comes first",
+                wrong=lambda x0, xt, t, mu_theta, sigma2, schedule: reverse_term(
+                    xt, x0, t, mu_theta, sigma2, schedule
+                ),
                 reread=TERMS,
             ),
             Misconception(

@@ -11,7 +11,7 @@
 # | **You will** | measure Jensen's inequality · prove the bound $L$ and split it into $L_T$, $L_{t-1}$ and $L_0$ · write the KL of two Gaussians · find out when the two forms of the bound differ in spread, and which one wins · build a model for which the bound is exact, then spoil it with a slider |
 # | **Time** | 60 minutes |
 # | **You need** | chapters 01 and 03; expectations, Bayes' rule, logarithms |
-# | **Equations** | the paper's (3) and (5), and its appendix A, (17) to (26) |
+# | **Equations** | the paper's (3) and (5); (18) to (21) and (26) of its appendix A |
 
 # %%
 # {{ setup }}
@@ -302,7 +302,7 @@ viz.show(
 #
 # <details><summary>Answer</summary>
 #
-# It is next to no histogram. Split $w$ the other way round, from $x_0$ on: $w = p_\theta(x_0)\cdot\dfrac{p_\theta(x_{1:T}\mid x_0)}{q(x_{1:T}\mid x_0)}$.
+# A quarter as wide, and even that is not the fault of the steps. Split $w$ the other way round, from $x_0$ on: $w = p_\theta(x_0)\cdot\dfrac{p_\theta(x_{1:T}\mid x_0)}{q(x_{1:T}\mid x_0)}$.
 # If the model is the exact reverse of $q$, the fraction is 1 on *every* path, so every single path gives $-\log p_\theta(x_0)$. What little spread is left below comes from the start alone: the model starts at $\mathcal N(0, 1)$ and not at $q(x_T)$.
 #
 # </details>
@@ -433,7 +433,13 @@ x = torch.linspace(-12, 12, 4801, dtype=torch.float64)  # a fine grid: sums over
 dx = float(x[1] - x[0])
 log1, log2 = log_normal(x[:, None], mu1, v1), log_normal(x[:, None], mu2, v2)
 line_1 = 0.5 * (math.log(v2 / v1) + (x - mu2) ** 2 / v2 - (x - mu1) ** 2 / v1)
-E1 = lambda f: float((log1.exp() * f).sum() * dx)  # noqa: E731
+
+
+def E1(f):
+    """The mean of f under N_1, on the grid."""
+    return float((log1.exp() * f).sum() * dx)
+
+
 print("line 1:", torch.allclose(log1 - log2, line_1, atol=1e-10))
 print(
     "line 2:",
@@ -579,7 +585,7 @@ for name, values in {"(3)": form_3, "(5)": form_5}.items():
 # Take one term. In (21) it is $\log\frac{q(x_{t-1}\mid x_t,x_0)}{p_\theta(x_{t-1}\mid x_t)}$ at a random $x_{t-1}$; in (5) it is the mean of that over $x_{t-1}$. Replacing a random number by its mean, given the rest, can only take variance away.
 # (This is the *Rao-Blackwell* idea: the law of total variance.)
 #
-# For the model `right` both variances are known. With $r_t = \tilde\beta_t/\sigma_t^2$, the KL has variance $\tfrac12(1-r_t)^2$ and the log ratio $1-r_t$: the ratio of the two is $2/(1-r_t)$, and grows without end as the steps get finer.
+# For the model `right` both variances are known. With $r_t = \tilde\beta_t/\sigma_t^2$, the KL has variance $\tfrac12(1-r_t)^2$ and the log ratio $1-r_t$: the ratio of the two is $2/(1-r_t)$, and the nearer $r_t$ is to 1, that is the finer the steps, the larger it gets.
 
 
 # %%
@@ -662,7 +668,7 @@ for name, model in {"right": right, "off": off}.items():
 #
 # So "lower variance" is true of each term by itself. It is not true of the sum along a whole path, if the model is good.
 #
-# Training does not need the value, though, but its *gradient*. Take the simplest one: by the error of $\hat\varepsilon$, the number that is 0 for `right` and 0.3 for `off`. It moves $\mu_\theta$ at a rate of $-\beta_t/\sqrt{\alpha_t(1-\bar\alpha_t)}$, and the densities of $q$ in (3) do not depend on it at all.
+# Training does not need the value, though, but its *gradient*. Take the simplest one, with respect to the error of $\hat\varepsilon$, the number that is 0 for `right` and 0.3 for `off`. It moves $\mu_\theta$ at a rate of $-\beta_t/\sqrt{\alpha_t(1-\bar\alpha_t)}$, and the densities of $q$ in (3) do not depend on it at all.
 
 # %%
 rate = -(beta / (alpha * (1 - abar)).sqrt())[1:, None]  # d mu_theta / d error, for t = 1..T: (T, 1)
@@ -681,7 +687,7 @@ for name, model in {"right": right, "off": off}.items():
     assert variances(slopes["(3)"], 0.0)[2] > 3 * variances(slopes["(5)"], 0.0)[2]
 
 # %% [markdown]
-# The two gradients have the same mean (the cell asserts it). With one random $t$ for each example, which is how a network is trained, that of (5) has about a quarter of the variance: else it would take a batch four times as large.
+# The two gradients have the same mean (the cell asserts it). With one random $t$ for each example, which is how a network is trained, that of (5) has about a quarter of the variance. To get as far with (3) would take a batch four times as large.
 #
 # ## Where the bound is tight
 #
@@ -797,23 +803,23 @@ middle.invert_yaxis()
 
 @lru_cache(maxsize=256)
 def levels(error, factor, T):
-    """The terms of the spoilt and of the exact model, and H, E[-log p], L."""
+    """The terms of the spoilt and of the exact model; H, E[-log p], L; mean and variance of p(x_0)."""
     chain = schedules.respace(paper, T)[0]
     best = make_model(chain)
     model = make_model(chain, error, factor * best.sigma2)
     M, V = marginal(model)
     nll = 0.5 * (math.log(2 * math.pi * V) + (s2 + (m - M) ** 2) / V)
     spoilt = line_terms(model)
-    return spoilt, line_terms(best), (H, nll, float(spoilt.sum()))
+    return spoilt, line_terms(best), (H, nll, float(spoilt.sum())), (M, V)
 
 
 def draw(error, factor, T):
     """The bars of both sides, moved; the figure is the same each time."""
-    spoilt, best, three = levels(error, factor, T)
+    spoilt, best, three, _ = levels(error, factor, T)
     edges = np.arange(1.5, T + 1)
     added.set_data(spoilt[1:T].numpy(), edges)
     shared.set_data(best[1:T].numpy(), edges)
-    left.set_xlim(1, T + 1)
+    left.set(xlim=(1, T + 1), xticks=[2, (T + 2) // 2, T])
     for bar, text, value in zip(bars, texts, three, strict=True):
         bar.set_width(value)
         text.set(x=min(value, 3.2) + 0.08, text=f"{value:.3f}", color="white" if value > 3.2 else "black")
@@ -838,7 +844,7 @@ widgets.live(
 # A few settings, to compare with what you found:
 
 # %%
-print("error   variance    T    other data     gap")
+print("error   variance x    T    mean and variance of p(x_0)    other data      gap")
 for error, factor, count in [
     (0.0, 1.5, 10),
     (0.0, 1.5, 20),
@@ -847,13 +853,15 @@ for error, factor, count in [
     (0.5, 1.0, 20),
     (0.5, 1.0, 60),
 ]:
-    _, _, (floor, nll, bound) = levels(error, factor, count)
-    print(f"{error:5.1f}   {factor:8.1f}   {count:2d}   {nll - floor:11.4f}   {bound - nll:7.4f}")
+    _, _, (floor, nll, bound), (M, V) = levels(error, factor, count)
+    print(
+        f"{error:5.1f}   {factor:10.1f}   {count:2d}   {M:13.4f}  {V:12.4f}   {nll - floor:11.4f}   {bound - nll:6.4f}"
+    )
 
 # %% [markdown]
 # <details><summary>What to see in it</summary>
 #
-# A wrong variance costs the data 0.036 nats, whatever $T$ is: the samples spread too widely by the same factor, and that is all. But each step adds as much to the bound, so the gap grows with $T$.
+# With a wrong variance the samples spread too widely by the same factor, 0.375 for 0.25, whatever $T$ is. That costs the data 0.036 nats. But *each step* adds 0.036 to $L - H$ (add up a row, and divide by $T$), so the gap grows with $T$.
 # The model with $T = 60$ makes the same data as the one with $T = 10$, and its bound is about 1.8 nats worse. A bad ELBO need not mean bad samples.
 #
 # A wrong $\hat\varepsilon$ spoils the data itself, and more steps do not cure it. Compare the rows for $T = 20$ and $T = 60$: the data are no better, only the gap is smaller.
@@ -1003,9 +1011,9 @@ viz.show(
 #
 # </details>
 #
-# Chapter 03 found that twice the steps bring the error down to a quarter, and here $L - H$ only halves. The difference: there each $x_t$ had a Gaussian with a variance of its own, while the paper's $\sigma_t^2$ is one number for each $t$. With a variance for each $x_t$ (the crosses) the bound falls much faster here, too. This is what there is to gain from learning the variance.
+# Chapter 03 found that twice the steps bring the error down to a quarter, and here $L - H$ only halves. The difference: there each $x_t$ had a Gaussian with a variance of its own, while the paper's $\sigma_t^2$ is one number for each $t$. With a variance for each $x_t$ (the crosses) the bound falls much faster here, too. This is what a variance that depends on $x_t$ could gain, and one reason to learn it.
 #
-# Two lines do not fall with the others. With $\sigma_t^2 = \tilde\beta_t$ the first few steps (small $t$), where $\tilde\beta_t$ is much smaller than $\beta_t$, keep the bound up however large $T$ is. ($\tilde\beta_1 = 0$ is replaced by $\tilde\beta_2$ as in the published code.)
+# Two lines do not fall with the others. With $\sigma_t^2 = \tilde\beta_t$ the first few steps (small $t$), where $\tilde\beta_t$ is much smaller than $\beta_t$, keep the bound up at every $T$ that we tried. ($\tilde\beta_1 = 0$ is replaced by $\tilde\beta_2$ as in the published code.)
 # And with a wrong $\hat\varepsilon$ more steps help only until the network's own error is what is left.
 #
 # ## Recap
@@ -1016,7 +1024,7 @@ viz.show(
 # | the bound | (3): sign and expectation belong to it; on a single path it can lie on either side |
 # | the algebra | (18) to (21): Bayes turns each step round, the row telescopes; true path by path |
 # | its terms | (5): $L_T$, fixed · $L_{t-1}$, KLs of two Gaussians · $L_0$, the last step |
-# | its spread | each term of (5) varies less than that of (21), by $2/(1-\tilde\beta_t/\sigma_t^2)$ for the exact model; summed along a whole path it is the other way round; in the gradient at a random $t$, (5) wins |
+# | its spread | each term of (5) varies less than that of (21), by $2/(1-\tilde\beta_t/\sigma_t^2)$ for the exact model; summed along a whole path it was the other way round; in the gradient at a random $t$, the one that trains a network, (5) wins |
 # | its gap | the KL of two distributions of paths; zero if every step back is exact and the start is $q(x_T)$ |
 # | $T$ | for data that are not Gaussian, short steps are what makes Gaussian steps good enough |
 #

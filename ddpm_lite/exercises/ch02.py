@@ -269,6 +269,18 @@ EXERCISES = (
                 reread=LEVEL,
             ),
             Misconception(
+                name="nothing is said for a schedule that never falls below the level",
+                breaks="the answer is T + 1 if SNR(T) ≥ level: the noise does not take over within the chain",
+                wrong=lambda schedule, level: int((schedule.snr < level).nonzero()[0]),
+                reread=LEVEL,
+            ),
+            Misconception(
+                name="the answer 0 for a schedule that never falls below the level",
+                breaks="argmax of nothing but False is 0; the answer is T + 1 if SNR(T) ≥ level",
+                wrong=lambda schedule, level: int((schedule.snr < level).int().argmax()),
+                reread=LEVEL,
+            ),
+            Misconception(
                 name="ᾱ_t compared with the level, in place of SNR(t)",
                 breaks="SNR(t) = ᾱ_t/(1 − ᾱ_t): at SNR 1 there is as much noise as signal, and ᾱ_t = ½",
                 wrong=_count_while(lambda s: s.alpha_bar),

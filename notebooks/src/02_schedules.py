@@ -364,7 +364,7 @@ viz.show(
 )
 
 # %% [markdown]
-# This is the last step of the forward process. The eye may miss what is left at $T = 300$; the correlation with the photograph, 0.01 if it were noise alone, does not, and in averages over blocks of 5 × 5 pixels the picture darkens around a warm middle from column to column. The sampler, which starts from pure noise, will begin where training never was.
+# This is the last step of the forward process. The eye may miss what is left at $T = 300$; the correlation with the photograph, a few hundredths at most for noise alone, does not, and in averages over blocks of 5 × 5 pixels the picture darkens around a warm middle from column to column. The sampler, which starts from pure noise, will begin where training never was.
 # Does that matter? A network that is not perfect might hide it or make it worse, so we take one that is perfect. For a few kinds of data the best possible answer $\mathbb E[\varepsilon\mid x_t]$
 # is known in closed form (`ddpm_lite.exact`; chapter 05 derives it). Whatever goes wrong from here on is the schedule's fault alone.
 

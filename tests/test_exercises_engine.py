@@ -242,12 +242,37 @@ def test_misconception_is_named_with_its_line_of_maths_the_number_and_where_to_r
     verdict = judge(MIX, variance_for_deviation)
     assert verdict.misconception is VARIANCE
     rows = dict(verdict.rows)
-    assert rows["It breaks"] == "x_t = √a x + √(1 − a) e"
+    assert rows["The rule"] == "x_t = √a x + √(1 − a) e"
     assert rows["Read again"] == "Mixing"
     assert re.fullmatch(
-        r"4 images, torch.float32: at \[0, 0, 0, 0\]: yours is -?\d\.\d{4}, expected -?\d\.\d{4}",
+        r"4 images, torch.float32: at \[\d, 0, \d, \d\]: yours is -?\d\.\d{4}, expected -?\d\.\d{4}",
         rows["Seen on"],
     )
+
+
+def test_number_that_is_shown_is_the_one_furthest_off():
+    def hardly_and_far_off(x, t, e, table):
+        y = mix(x, t, e, table).flatten()
+        y[0] += 0.001
+        y[-1] += 0.5
+        return y.reshape(x.shape)
+
+    assert "at [3, 0, 5, 5]: " in dict(judge(MIX, hardly_and_far_off).rows)["Seen on"]
+
+
+def test_advice_on_a_dtype_names_the_one_that_is_wanted():
+    cases = lambda: iter([Case("3 bytes", torch.arange(3, dtype=torch.uint8))])  # noqa: E731
+    halves = Exercise("50.9", "halves", lambda x: x.double() / 2, cases)
+    assert ".to(torch.float64)" in dict(judge(halves, lambda x: x / 2).rows)["Try"]
+
+
+def test_function_that_was_lent_is_not_taken_for_an_answer(capsys):
+    lent = check("50.1", lambda x, t, e, table: x)
+    assert lent is mix
+    assert check("50.1", lent) is mix
+    assert "not right yet" in capsys.readouterr().out.partition("lent before")[0]
+    assert check("50.1", lambda *args: mix(*args)) is not mix  # the learner's own, and right
+    assert "correct" in capsys.readouterr().out
 
 
 def test_misconception_in_single_precision_is_still_recognised():

@@ -95,6 +95,7 @@ def main() -> None:
         "--run", type=Path, help="run file, for going on later (default: NAME.run.safetensors)"
     )
     parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--label-drop", type=float, default=0.2, help="share of examples without their label")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--samples", type=int, default=200, help="samples for the Frechet distance")
     parser.add_argument(
@@ -108,7 +109,7 @@ def main() -> None:
         lr=1.5e-3,
         warmup=100,
         ema=0.998,
-        label_drop=0.2,
+        label_drop=args.label_drop,
         bf16=True,
         save_every=100,
         seed=SEED,
@@ -124,12 +125,15 @@ def main() -> None:
             "batch": config.batch,
             "learning_rate": config.lr,
             "ema": config.ema,
+            "label_drop": config.label_drop,
             "bfloat16": config.bf16,
         },
         "seed": SEED,
         "minutes": round(minutes, 1),
         "machine": f"{platform.machine()}, {args.threads} thread, PyTorch {torch.__version__}",
-        "command": f"python tools/train_checkpoint.py {args.name} --steps {config.steps} --threads {args.threads}",
+        "command": f"python tools/train_checkpoint.py {args.name} --steps {config.steps}"
+        f" --label-drop {config.label_drop} --threads {args.threads} --samples {args.samples}"
+        f" --sampling-steps {args.sampling_steps}",
         "quality": quality(
             args.name,
             model,

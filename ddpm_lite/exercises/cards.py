@@ -51,7 +51,7 @@ def of_verdict(verdict: Verdict) -> Card:
         rows += (("Stuck?", f'hint("{exercise.id}") gives one hint at a time'),)
     if verdict.status == "not attempted":
         return Card("○", f"{name}: {verdict.headline} {own}", rows, BLUE)
-    return Card("✗", f"{name}: not right yet. {own}", (("What", verdict.headline), *rows), VERMILLION)
+    return Card("✗", f"{name}: not right yet. {own}", (("Because", verdict.headline), *rows), VERMILLION)
 
 
 def of_hint(exercise: Exercise, number: int) -> Card:

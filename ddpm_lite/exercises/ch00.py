@@ -37,6 +37,18 @@ EXERCISES = (
                 reread="Exercise 00.1: bytes to [-1, 1]",
             ),
             Misconception(
+                name="arithmetic on bytes, which wraps round at 256",
+                breaks="200 · 2 is 400, but 144 as a byte: convert to float before any arithmetic",
+                wrong=lambda images: (images * 2).float() / 255 - 1,
+                reread="Exercise 00.1: bytes to [-1, 1]",
+            ),
+            Misconception(
+                name="arithmetic on bytes, which wraps round at 0",
+                breaks="100 − 128 is −28, but 228 as a byte: convert to float before any arithmetic",
+                wrong=lambda images: (images - 128).float() / 128,
+                reread="Exercise 00.1: bytes to [-1, 1]",
+            ),
+            Misconception(
                 name="divided by 128, so that white misses 1",
                 breaks="255 / 127.5 − 1 = 1, but 255 / 128 − 1 = 0.9922",
                 wrong=lambda images: images.float() / 128 - 1,
@@ -74,6 +86,12 @@ EXERCISES = (
                 reread="Exercise 00.2: and back",
             ),
             Misconception(
+                name="scaled by 128, so that white becomes 256",
+                breaks="1 → 255: (1 + 1) · 127.5 = 255, but (1 + 1) · 128 = 256",
+                wrong=lambda x: ((x.clamp(-1, 1) + 1) * 128).round().clamp(0, 255).to(torch.uint8),
+                reread="Exercise 00.2: and back",
+            ),
+            Misconception(
                 name="the shift by 1 forgotten: [-1, 1] read as if it were [0, 1]",
                 breaks="x = −1 is black and x = 0 is mid-grey, so add 1 before scaling",
                 wrong=lambda x: (x.clamp(0, 1) * 255).round().to(torch.uint8),
@@ -96,6 +114,18 @@ EXERCISES = (
                 name="one call for each image and step",
                 breaks="a batch goes through the network in one call: T calls, not T · B",
                 wrong=64000,
+                reread="Sixteen digits out of noise",
+            ),
+            Misconception(
+                name="our chain and our batch, counted image by image",
+                breaks="a batch goes through the network in one call, and the question is about T = 1000",
+                wrong=4000,
+                reread="Sixteen digits out of noise",
+            ),
+            Misconception(
+                name="one call for each image and step, with our batch",
+                breaks="a batch goes through the network in one call: T calls, whatever the batch",
+                wrong=16000,
                 reread="Sixteen digits out of noise",
             ),
             Misconception(

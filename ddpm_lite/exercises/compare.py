@@ -23,7 +23,7 @@ LOST_PRECISION = (1e-4, 1e-5)
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """The first place where `got` is not what was wanted.
+    """The first place where `got` is not what was wanted; within a tensor, the entry that is furthest off.
 
     kind: "type", "shape", "dtype", "not finite", "precision" or "value".
     path: where in a nested result, such as "item 1" or ".x0_hat"; empty for the result itself.
@@ -135,8 +135,12 @@ def _close(got: torch.Tensor, want: torch.Tensor, tolerance: tuple[float, float]
 
 
 def _at(kind: str, path: str, wrong: torch.Tensor, got: torch.Tensor, want: torch.Tensor) -> Difference:
-    """The first entry marked in `wrong`."""
-    index = tuple(wrong.nonzero()[0].tolist())
+    """Of the entries marked in `wrong` the one that is furthest off, the first of several."""
+    places = wrong.nonzero()  # (n, ndim)
+    distance = (
+        (got[wrong].to(torch.complex128) - want[wrong].to(torch.complex128)).abs().nan_to_num(torch.inf)
+    )
+    index = tuple(places[distance.argmax()].tolist())
     mine, theirs = got[index].item(), want[index].item()
     where = str(list(index)) if index else ""
     return Difference(kind, path, where, *_pair(mine, theirs), _side(mine, theirs))

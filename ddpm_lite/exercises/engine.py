@@ -26,6 +26,7 @@ import torch
 
 from ddpm_lite.exercises.compare import (
     LOST_PRECISION,
+    Difference,
     Tolerance,
     Yielded,
     describe,
@@ -267,6 +268,12 @@ def judge(exercise: Exercise, answer: Any) -> Verdict:
     return _judge_value(exercise, answer) if exercise.is_value else _judge_function(exercise, answer)
 
 
+def lent(exercise: Exercise) -> Verdict:
+    """What to say when the function that a failed check lent comes back as the answer."""
+    row = ("Now", "run the cell that defines your own once more, and then this one")
+    return Verdict(exercise, "not attempted", "this is the package's own function, lent before.", (row,))
+
+
 def _judge_function(exercise: Exercise, answer: Any) -> Verdict:
     if not callable(answer):
         row = ("Hand over", "the function itself, without parentheses after its name")
@@ -338,7 +345,7 @@ def _differs(kinds: frozenset[str] | None) -> Look:
             difference = first_difference(trial.first.result, trial.right.result, exercise.tolerance)
             if difference and (kinds is None or difference.kind in kinds):
                 rows = [("Seen on", _sighting(exercise, trial))]
-                advice = _ADVICE["None"] if difference.got == "None" else _ADVICE.get(difference.kind)
+                advice = _advice(difference)
                 rows += [("Try", advice)] * bool(advice)
                 return Verdict(exercise, difference.kind, _HEADLINE[difference.kind], tuple(rows))
         return None
@@ -390,10 +397,17 @@ _HEADLINE = {
 }
 _ADVICE = {
     "None": "end the function with `return` and the result",
-    "dtype": "the result has the dtype of the images that came in; convert coefficients with `.to(x.dtype)`",
+    "dtype": "end with `.to(torch.{want})`, or convert what goes into the result before",
     "not finite": "look for a division by zero, a root of a negative number, or the log of zero",
     "precision": "keep the arithmetic on the schedule in float64, and convert the coefficient last",
 }
+
+
+def _advice(difference: Difference) -> str | None:
+    """What to try for a difference of this kind."""
+    text = _ADVICE["None"] if difference.got == "None" else _ADVICE.get(difference.kind)
+    return text and text.format(want=difference.want)
+
 
 Look = Callable[[Exercise, Any, list[Trial]], "Verdict | None"]
 _LOOKS: tuple[Look, ...] = (
@@ -433,12 +447,13 @@ def _judge_value(exercise: Exercise, answer: Any) -> Verdict:
 
 
 def _not_attempted(exercise: Exercise) -> Verdict:
-    row = ("Now", "fill in the cell above and run both cells again")
+    stub = "" if exercise.is_value else " (no `raise` may be left in it)"
+    row = ("Now", f"fill in the cell above{stub} and run both cells again")
     return Verdict(exercise, "not attempted", "not attempted yet.", (row,))
 
 
 def _name(exercise: Exercise, misconception: Misconception, rows: list[tuple[str, str]]) -> Verdict:
-    rows = [("It breaks", misconception.breaks), *rows]
+    rows = [("The rule", misconception.breaks), *rows]
     rows += [("Read again", misconception.reread)] * bool(misconception.reread)
     return Verdict(exercise, "misconception", f"{misconception.name}.", tuple(rows), misconception)
 

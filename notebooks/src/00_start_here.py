@@ -28,13 +28,14 @@ from tqdm import tqdm
 from ddpm_lite import checkpoints, data, process, samplers, schedules, viz, widgets
 from ddpm_lite.exercises import check, hint
 
-generator = torch.Generator().manual_seed(0)
+SEED = 0
+generator = torch.Generator().manual_seed(SEED)
 
 # %% [markdown]
 # ## Is this machine ready?
 #
-# A short preflight. Nothing here needs a graphics card. The last line multiplies two matrices and tells how fast that went:
-# some tens of GFLOP/s (thousand million multiplications and additions a second) is what a laptop does.
+# A short preflight. Nothing here needs a graphics card. The last line multiplies two matrices and tells how fast that went,
+# in GFLOP/s (thousand million multiplications and additions a second): the more of them, the shorter you wait for the sampling below.
 
 
 # %% tags=["volatile"]
@@ -68,10 +69,14 @@ print(
     f"{model.parameter_count():,} parameters, a {schedule.name} schedule with T = {schedule.T} noise levels"
 )
 print("trained on:", card["data"], "| licence:", card["licence"])
+print(
+    f"training: {card['training']['steps']:,} steps of {card['training']['batch']} images, {card['minutes']:.0f} minutes on {card['machine'].split(',')[1].strip()} of a processor"
+)
 
 # %% [markdown]
 # We ask for the digits 0 to 9 and then 0 to 5. The sampler starts from an image in which every pixel is an independent
-# draw from $\mathcal N(0, 1)$. It then calls the network again and again, and each call takes a little of the noise away.
+# draw from $\mathcal N(0, 1)$. It then calls the network again and again. Each call takes some of the noise away, and the sampler
+# puts a little fresh noise back; chapter 03 says why.
 #
 # The paper takes all $T = 1000$ steps. To save your time we visit every fourth noise level, 250 in all.
 # That this is allowed is not obvious; chapter 12 says why.
@@ -79,6 +84,7 @@ print("trained on:", card["data"], "| licence:", card["licence"])
 # %% tags=["volatile"]
 STEPS = 250  # the paper's 1000 works too, and takes four times as long
 labels = torch.arange(16) % 10
+generator = torch.Generator().manual_seed(SEED)
 short, tau = schedules.respace(schedule, STEPS)
 
 
@@ -104,17 +110,18 @@ print(
 )
 viz.show(
     viz.grid(x0, ncol=8, titles=[str(int(y)) for y in labels]),
-    alt="Sixteen generated handwritten digits in two rows of eight, each under the label that was asked for: 0 to 9, then 0 to 5.",
+    alt=f"Sixteen generated handwritten digits in two rows of eight, each under the label that was asked for: {', '.join(map(str, labels.tolist()))}.",
 )
 
 # %% [markdown]
-# Are they new, or copies of training images? A fair question to ask of any generative model. Chapter 10 measures it.
+# Most of them would pass; one or two may look like no digit that anyone wrote. This is a small network, trained for less than the
+# length of a film. Are they new, or copies of training images? A fair question to ask of any generative model. Chapter 10 measures it.
 #
 # ## Scrub the denoising
 #
 # Each frame below shows the first eight images twice. The **upper** two rows are $x_t$, where the chain stands.
-# The **lower** two are $\hat x_0$, the network's guess, at that moment, of the finished image.
-# Move the slider, or click it and use the arrow keys.
+# The **lower** two are $\hat x_0$, the guess of the finished image from which this $x_t$ was made.
+# Values beyond $[-1, 1]$ are shown as black or white. Move the slider, or click it and use the arrow keys.
 
 # %%
 every = torch.linspace(0, STEPS - 1, 26).round().long().tolist()
@@ -132,13 +139,15 @@ widgets.scrubber(
 )
 
 # %% [markdown]
-# **What do you expect?** Look only at the lower rows. At which $t$ can you first tell which digit it will be? And what changes in the last hundred levels?
+# **What do you expect?** *Which* digit it will be the label has decided. *How* it will be written is still open at the start. Look only at the lower rows.
+# At which $t$ do slant and stroke of the digits stand? And what changes in the last hundred levels?
 #
 # <details><summary>Answer</summary>
 #
-# The very first guesses are crude, in hard black and white: so near to pure noise a small error of the network counts up to 157-fold, and the result is cut off at $[-1, 1]$.
-# From about $t = 600$ they are soft grey digits, well legible while $x_t$ above them still looks like noise.
-# The last levels change hardly anything you would notice: edges sharpen, specks vanish. Large $t$ decides *what* is drawn, small $t$ decides the fine detail.
+# The very first guesses are crude, in hard black and white: close to pure noise, a small error in the predicted noise becomes a large one in the image,
+# and what leaves $[-1, 1]$ is cut off. (Chapter 01 shows by how much: 157 times.)
+# After some two hundred levels they are soft grey digits. Their strokes settle over the next few hundred, while $x_t$ above them still looks like noise.
+# The last hundred levels change hardly anything you would notice: edges sharpen, specks vanish. Coarse things are decided early, at large $t$, and fine detail late.
 # Chapter 11 puts numbers on this: most of the information in an image is spent on detail that no one sees.
 #
 # </details>
@@ -151,12 +160,36 @@ widgets.scrubber(
 #   After $T$ steps next to nothing of the image is left. All the steps up to $t$ can be made in one jump,
 #   $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon,\qquad \varepsilon\sim\mathcal N(0, I) \tag{4}$$
 # * The **reverse process** $p_\theta$ rebuilds one. The network $\varepsilon_\theta(x_t, t)$ looks at a noisy image and says *which noise was added*.
-#   That is all it was ever trained to do. Take a little of that noise away, and repeat.
+#   That is all it was ever trained to do. Take a little of that noise away, add a smaller amount of fresh noise, and repeat.
 #
 # Training needs no labels for this: any pile of images will do. **Without labels** the model learns $p(x)$, the distribution of the images.
 # **With labels**, as here, it learns $p(x \mid y)$: the same network, told one number more. No one asks it to *recognise* a digit, and no one tells it how a 7 is drawn.
 #
-# Equation (4) works backwards, too. Let us noise a real digit, up to $t = 250$, and ask the network for the noise.
+# This network can do both: in training the label was hidden from it now and then. So let us send the same noise through it four times:
+# with no label, and with the labels 3, 5 and 8.
+
+# %% tags=["volatile"]
+count = 6
+wishes = [model.null_label, 3, 5, 8]
+one_noise = torch.randn(count, 1, 28, 28, generator=torch.Generator().manual_seed(4))
+fewer, tau_few = schedules.respace(schedule, 50)  # fewer steps, to save time: a little coarser
+rows = {}
+for wish in tqdm(wishes, desc="sampling", file=sys.stdout, ncols=80):
+    y = torch.full((count,), wish)
+    network = samplers.at_timesteps(lambda xt, t, y=y: model(xt, t, y), tau_few)
+    g = torch.Generator().manual_seed(5)
+    chain = samplers.ddpm(network, one_noise.shape, fewer, variance="beta_tilde", xT=one_noise, generator=g)
+    rows["no label" if wish == model.null_label else f"label {wish}"] = samplers.last(chain).xt
+viz.show(
+    viz.strip(rows, scale=3),
+    alt="Four rows of six images from the same noise. Without a label, each is a digit of its own choice or something like one; with a label, nearly all of a row are that digit, 3, 5 or 8.",
+)
+
+# %% [markdown]
+# Column by column the noise is the same; the label decides what becomes of it.
+#
+# Equation (4) works backwards, too: if you know $x_t$ and the noise, you can solve it for $x_0$ (chapter 01 does).
+# Let us noise a real digit, a 3 from another data set, up to $t = 250$, and ask the network for the noise, telling it that it looks at a 3.
 
 # %%
 digit = data.from_uint8(data.digits().images[3:4])  # (1, 1, 8, 8)
@@ -174,11 +207,13 @@ x0_hat = process.predict_x0(xt, t, eps_hat, schedule).clamp(-1, 1)
 before, after = (xt - digit).square().mean(), (x0_hat - digit).square().mean()
 print("the network's guess is closer to the digit than the noisy image is:", bool(after < before))
 viz.show(
-    viz.grid(torch.cat([digit, xt, x0_hat]), ncol=3, titles=["x_0", "x_t", "guess"]),
+    viz.grid(torch.cat([digit, xt, x0_hat]), ncol=3, titles=["$x_0$", "$x_t$", r"guess $\hat x_0$"]),
     alt="Three images: a digit 3, the same digit under heavy noise, and the network's guess of the digit.",
 )
 
 # %% [markdown]
+# The guess is sharper than the original, which was enlarged from 8 × 8 pixels: the network has only ever seen MNIST, and redraws the 3 in that hand.
+#
 # ## Where diffusion stands
 #
 # A generative model turns noise into data. What differs is the way, and what it costs.
@@ -192,7 +227,7 @@ viz.show(
 # | **diffusion** | **many passes through a denoiser** | **a lower bound** | **regression: predict the noise** |
 #
 # Diffusion models did not begin with this paper. Sohl-Dickstein and others proposed them in 2015; Song and Ermon showed in 2019 that the gradient of the log density, learned at many noise levels, gives good images.
-# Ho, Jain and Abbeel joined the two, and found the simple loss and the network that made the idea win.
+# Ho, Jain and Abbeel joined the two, and found a simple loss and a network with which the idea worked well.
 # Chapter 14 trains a GAN and a VAE on the same budget, so that you can compare for yourself.
 #
 # ## Notation, and the one index rule
@@ -219,14 +254,14 @@ print(
     float(schedule.alpha_bar[0]),
 )
 print("beta_1 =", round(float(schedule.beta[1]), 4), "| beta_T =", round(float(schedule.beta[-1]), 4))
-print("share of the image left in x_T, sqrt(alpha_bar_T) =", round(float(schedule.alpha_bar[-1].sqrt()), 4))
+print("factor of the image in x_T, sqrt(alpha_bar_T) =", round(float(schedule.alpha_bar[-1].sqrt()), 4))
 
 # %% [markdown]
-# **What do you expect?** If only 0.64 % of the image is left in $x_T$, may the sampler begin with *no* image at all, just noise?
+# **What do you expect?** If $x_T$ holds the image with a factor of only 0.0064, may the sampler begin with *no* image at all, just noise?
 #
 # <details><summary>Answer</summary>
 #
-# Yes, and that is why the schedule is built so. If a schedule left, say, a quarter of the image in $x_T$, the sampler would start from something the network has never seen.
+# Yes, and that is why the schedule is built so. If a schedule left, say, a factor of one quarter in $x_T$, the sampler would start from something the network has never seen.
 # Chapter 02 audits published schedules for this fault.
 #
 # </details>
@@ -234,7 +269,8 @@ print("share of the image left in x_T, sqrt(alpha_bar_T) =", round(float(schedul
 # ## How the exercises work
 #
 # You fill in a function, the next cell checks it. The check tells you whether it is right, and it knows the classic mistakes by name.
-# If you leave an exercise empty, the check lends you the course's own function, so the notebook always runs on. `hint("00.1")` gives one hint at a time.
+# If you leave an exercise empty, the check lends you the course's own function, so the notebook always runs on. `hint("00.1")` gives one hint at a time,
+# the last of which is the solution: take away the `#` before it in the check cell.
 #
 # ### Exercise 00.1: bytes to $[-1, 1]$
 #
@@ -251,11 +287,12 @@ def from_uint8(images):
 
 # %%
 from_uint8 = check("00.1", from_uint8)
+# hint("00.1")
 
 # %% [markdown]
 # ### Exercise 00.2: and back
 #
-# For the eye we go back: clamp to $[-1, 1]$, scale to 0 … 255, **round**, and only then make bytes.
+# For the eye we go back. A sampler's output may lie outside $[-1, 1]$: show it as black or white. The nearest grey level is the right one.
 
 
 # %%
@@ -268,14 +305,15 @@ def to_uint8(x):
 
 # %%
 to_uint8 = check("00.2", to_uint8)
+# hint("00.2")
 levels = torch.arange(256, dtype=torch.uint8)
 print("every byte survives the round trip:", torch.equal(to_uint8(from_uint8(levels)), levels))
 
 # %% [markdown]
 # ### Exercise 00.3: what one sample costs
 #
-# The sampler above drew a batch of 16 images in 250 steps. The paper's sampler draws 64 images with $T = 1000$, all in one batch.
-# How many times is the network called (with a whole batch each time)?
+# The sampler above drew a batch of 16 images in 250 steps. Suppose that the paper's sampler, with $T = 1000$, draws 64 images in one batch.
+# How many times is the network called?
 
 # %%
 network_calls = ...
@@ -285,12 +323,20 @@ network_calls = 1000  # one call a step, whatever the batch
 
 # %%
 network_calls = check("00.3", network_calls)
+# hint("00.3")
 
 # %% [markdown]
 # ## Your turn
 #
 # Choose digits of your own: a year, a birthday. Go back to *Sixteen digits out of noise*, change `labels`, and run from there.
-# Or keep the labels and change the seed in the first cell. Which of the two changes the handwriting?
+# Or keep the labels and change `SEED`. Which of the two changes the handwriting?
+#
+# <details><summary>Answer</summary>
+#
+# Both change the images. With the same seed and other labels, though, something of the old image often remains: a slant, a width, where the ink lies.
+# With another seed and the same labels you get the same digits in another hand.
+#
+# </details>
 #
 # ## The way from here
 #
@@ -306,7 +352,7 @@ network_calls = check("00.3", network_calls)
 #
 # ## Recap
 #
-# * A diffusion model draws by taking noise away, many times over.
+# * A diffusion model draws by taking noise away, many times over, and putting a little back each time.
 # * The forward process is fixed; the network learns one thing, to predict the noise in $x_t$.
 # * Labels are optional. They tell the network *which* images to draw.
 # * $t$ runs from 1 to $T$, and index 0 is the clean image.

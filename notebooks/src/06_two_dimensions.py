@@ -30,9 +30,9 @@ from ddpm_lite.train import TrainStep
 
 
 def cloud(ax, x, title="", color="blue", limit=1.7):
-    """Points of the plane, on square axes without ticks."""
-    dots = {"markersize": 1.6, "markeredgewidth": 0, "antialiased": False}
-    ax.plot(x[:, 0], x[:, 1], "s", color=viz.COLORS[color], **dots)
+    """At most 1500 points of the plane, on square axes without ticks."""
+    dots = {"markersize": 1.3, "markeredgewidth": 0, "antialiased": False}
+    ax.plot(x[:1500, 0], x[:1500, 1], "s", color=viz.COLORS[color], **dots)
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[])
     ax.set_title(title, fontsize=10)
 
@@ -82,10 +82,10 @@ unscaled = candidates["the paper's betas, T = 100"]  # the mistake, kept for lat
 
 # %%
 g = torch.Generator().manual_seed(2)
-eps = torch.randn(2000, 2, generator=g)
-fig, axes = viz.figure(8.4, 1.7, ncols=6)
+eps = torch.randn(1500, 2, generator=g)
+fig, axes = viz.figure(8.4, 1.6, ncols=6)
 for ax, t in zip(axes, (0, 10, 25, 50, 75, 100), strict=True):
-    xt = process.q_sample(points[:2000], torch.full((2000,), t), eps, schedule) if t else points[:2000]
+    xt = process.q_sample(points[:1500], torch.full((1500,), t), eps, schedule) if t else points
     cloud(ax, xt, f"t = {t}", limit=2.6)
 viz.show(
     fig,
@@ -121,7 +121,8 @@ time_embedding = check("06.1", time_embedding)
 # hint("06.1")
 
 # %% [markdown]
-# The waves were made for $t$ up to 1000. Ours ends at 100, so we hand over $10\,t$. The network itself is plain: three layers of 128, and the embedding of $t$ goes into each of them, as it will in the U-Net.
+# The waves were made for $t$ up to 1000. Ours ends at 100, so we hand over $10\,t$. The network itself is plain: three layers of 96, and the embedding of $t$ goes into each of them, as it will in the U-Net.
+# The two coordinates get a few waves of their own, for the same reason: islands are narrow, and a small network draws narrow things more easily from waves.
 # Layers draw their first weights from PyTorch's global generator; `fork_rng` lends it a seed and puts it back.
 
 
@@ -129,17 +130,19 @@ time_embedding = check("06.1", time_embedding)
 class Denoiser(nn.Module):
     """eps_theta: noisy points (B, 2) and t (B,) -> the guessed noise (B, 2)."""
 
-    def __init__(self, width=128, layers=3, emb=32):
+    def __init__(self, width=96, layers=3, emb=32):
         super().__init__()
         self.emb = emb
-        self.layers = nn.ModuleList(nn.Linear(2 if i == 0 else width, width) for i in range(layers))
+        self.layers = nn.ModuleList(nn.Linear(14 if i == 0 else width, width) for i in range(layers))
         self.times = nn.ModuleList(nn.Linear(emb, width) for _ in range(layers))
         self.out = nn.Linear(width, 2)
 
     def forward(self, xt, t):
-        emb, h = time_embedding(10 * t, self.emb), xt  # (B, 32), (B, 2)
+        emb = time_embedding(10 * t, self.emb)  # (B, 32)
+        waves = [wave(k * xt) for k in (3, 6, 12) for wave in (torch.sin, torch.cos)]
+        h = torch.cat([xt, *waves], dim=1)  # (B, 2) -> (B, 14)
         for layer, time in zip(self.layers, self.times, strict=True):
-            h = F.silu(layer(h) + time(emb))  # (B, 128)
+            h = F.silu(layer(h) + time(emb))  # (B, 96)
         return self.out(h)
 
 
@@ -209,14 +212,14 @@ ema_update = check("06.3", ema_update)
 # hint("06.3")
 
 # %% [markdown]
-# That is all. The loop below is algorithm 1. It yields after every tenth step, so that we can look on. One detail: an average that begins at the random start would carry it along for thousands of steps, so the decay starts small and rises to $d$.
+# That is all. The loop below is algorithm 1. It yields after every fifth step, so that we can look on. One detail: an average that begins at the random start would carry it along for thousands of steps, so the decay starts small and rises to $d$.
 
 
 # %%
-def train(net, points, schedule, steps, batch=512, lr=2e-3, decay=0.999, seed=0):
-    """Algorithm 1, with Adam and an average of the weights (ema). Every tenth step it yields a TrainStep: number, loss, ema.
+def train(net, points, schedule, steps, batch=512, lr=3e-3, decay=0.999, seed=0):
+    """Algorithm 1, with Adam and an average of the weights (ema). Every fifth step it yields a TrainStep: number, loss, ema.
 
-    The loss is the mean of the ten.
+    The loss is the mean of the five.
     """
     g = torch.Generator().manual_seed(seed)
     ema, recent = copy.deepcopy(net).requires_grad_(False), []
@@ -230,8 +233,8 @@ def train(net, points, schedule, steps, batch=512, lr=2e-3, decay=0.999, seed=0)
         for average, weight in zip(ema.parameters(), net.parameters(), strict=True):
             average.copy_(ema_update(average, weight.detach(), min(decay, number / (number + 10))))
         recent.append(loss.item())
-        if number % 10 == 0:
-            yield TrainStep(number, sum(recent[-10:]) / 10, ema)
+        if number % 5 == 0:
+            yield TrainStep(number, sum(recent[-5:]) / 5, ema)
 
 
 # %% [markdown]
@@ -289,10 +292,10 @@ for step in widgets.live_loss(train(net, points, schedule, steps=3000), total=30
 ema = step.ema
 
 # %%
-last_losses = sum(losses_seen[-50:]) / 50
+last_losses = sum(losses_seen[-100:]) / 100
 print("the loss ends within 0.03 of the floor:", abs(last_losses - float(floor)) < 0.03)
-print("the average is within 0.015 of the best network there is:", excess(ema) < 0.015)
-assert abs(last_losses - float(floor)) < 0.03 and excess(ema) < 0.015
+print("the average is within 0.01 of the best network there is:", excess(ema) < 0.01)
+assert abs(last_losses - float(floor)) < 0.03 and excess(ema) < 0.01
 
 # %% [markdown]
 # So the loss alone does not tell when to stop: after a few hundred steps it looks flat, a little above a floor that one usually does not know. The excess tells, and goes on falling. We come back to it.
@@ -352,16 +355,16 @@ print("the path:", tuple(path.shape), "| finite:", bool(path.isfinite().all()))
 fig, axes = viz.figure(8.4, 2.9, ncols=3)
 cloud(axes[0], path[100], "$x_T$, where sampling starts", "purple", limit=2.6)
 cloud(axes[1], path[0], "$x_0$, generated", "vermillion")
-cloud(axes[2], points[:4000], "data")
+cloud(axes[2], points, "data")
 viz.show(
     fig,
-    alt="Three clouds of 4000 points. Left: round noise. Middle: generated points, on eight islands with a few stragglers between them. Right: the data. The islands of both lie at the same places and are as crowded.",
+    alt="Three clouds of 1500 points. Left: round noise. Middle: generated points, on eight islands with a few stragglers between them. Right: the data. The islands of both lie at the same places and are as crowded.",
 )
 
 # %% [markdown]
 # ### The walk, step by step
 #
-# Scrub through it. Each point has the colour of the island on which it will end, so you can see how early that is decided. Eight points leave a trail.
+# Scrub through it. Each point has the colour of the island on which it will end, so you can see how early that is decided. Eight points drag a trail of their last eight steps.
 
 # %%
 nearest = torch.cdist(path[0].double(), islands.means).argmin(dim=1)  # (4000,): the island in the end
@@ -372,14 +375,14 @@ trail = [int((nearest == k).nonzero()[0]) for k in range(8)]  # one point for ea
 
 
 def walk_frame(t):
-    """The cloud at step t, coloured by where it will end, and eight trails, as an image (3, H, W)."""
+    """The cloud at step t, coloured by where it will end, with eight short trails, as an image (3, H, W)."""
     fig, ax = viz.figure(3.0, 3.0)
     cloud(ax, path[t, :0], limit=2.4)
     crisp = {"markeredgewidth": 0, "antialiased": False}  # few shades, so that the frames stay small
     for k in range(8):
         own = path[t, :800][nearest[:800] == k]
         ax.plot(own[:, 0], own[:, 1], "s", color=colours[k], markersize=2, **crisp)
-        so_far = path[t:, trail[k]]  # from x_T down to x_t
+        so_far = path[t : t + 9, trail[k]]  # the last eight steps
         ax.plot(so_far[:, 0], so_far[:, 1], color="#222222", linewidth=0.7, antialiased=False)
         ax.plot(*so_far[0], "o", color="#222222", markersize=6, **crisp)
         ax.plot(*so_far[0], "o", color=colours[k], markersize=4, **crisp)
@@ -435,9 +438,9 @@ for t in (5, 20, 50, 80):
     same = torch.allclose(score, by_eps, rtol=1e-7, atol=1e-9)
     explained = float(1 - (learned - score).square().mean() / score.square().mean())
     print(
-        f"t = {t:3d}   score and best noise agree: {same}   network explains more than 90 %: {explained > 0.9}"
+        f"t = {t:3d}   score and best noise agree: {same}   network explains more than 85 %: {explained > 0.85}"
     )
-    assert same and explained > 0.9
+    assert same and explained > 0.85
 
 # %% [markdown]
 # Now look at it. Grey: the density $q(x_t)$. Wide blue arrows: the exact score. Thin black arrows: the network's. Lengths are squeezed, so that long arrows fit in; directions are not.
@@ -463,8 +466,18 @@ density = ax.imshow(
 )
 zero = torch.zeros(len(grid))
 shared = {"angles": "xy", "scale_units": "xy", "scale": 4.0, "antialiased": False}
-wide = ax.quiver(*grid.T, zero, zero, color=viz.COLORS["sky"], width=0.010, label="exact", **shared)
-thin = ax.quiver(*grid.T, zero, zero, color=viz.COLORS["black"], width=0.003, label="learned", **shared)
+wide = ax.quiver(
+    *grid.T,
+    zero,
+    zero,
+    color=viz.COLORS["sky"],
+    width=0.011,
+    headwidth=2.4,
+    headlength=2.4,
+    headaxislength=2.2,
+    **shared,
+)
+thin = ax.quiver(*grid.T, zero, zero, color=viz.COLORS["black"], width=0.0035, **shared)
 
 
 def draw_field(t):
@@ -553,6 +566,8 @@ number, raw, averaged = torch.tensor(history).T
 fig, ax = viz.figure(6.4, 2.8)
 ax.semilogy(number, raw, color=viz.COLORS["vermillion"], linestyle="--", label="the weights as they are")
 ax.semilogy(number, averaged, color=viz.COLORS["blue"], label="their average (EMA)")
+ax.set_yticks([0.003, 0.01, 0.03, 0.1], ["0.003", "0.01", "0.03", "0.1"])
+ax.minorticks_off()
 ax.set(xlabel="step", title=r"excess over the best network, $E\,\|\varepsilon^* - \varepsilon_\theta\|^2$")
 ax.legend(frameon=False, fontsize=9)
 viz.show(
@@ -561,12 +576,12 @@ viz.show(
 )
 late = number > 2000
 ratio = float(raw[late].mean() / averaged[late].mean())
-print("over the last thousand steps the raw weights have at least 1.3 times the excess:", ratio > 1.3)
+print("over the last thousand steps the raw weights have at least 1.5 times the excess:", ratio > 1.5)
 print(
     "and jump about more, from one look to the next:",
-    bool(raw[late].diff().abs().mean() > 3 * averaged[late].diff().abs().mean()),
+    bool(raw[late].diff().abs().mean() > 2 * averaged[late].diff().abs().mean()),
 )
-assert ratio > 1.3
+assert ratio > 1.5
 
 # %% [markdown]
 # ## The paper's betas, in a tenth of the steps
@@ -610,12 +625,21 @@ for name, points_of in {"cosine": exact_points(schedule, 0), "unscaled": exact_p
     counts[name] = torch.bincount(island, minlength=8) / len(points_of)
 
 fig, (left, right) = viz.figure(8.0, 2.8, ncols=2, width_ratios=[1, 1.9])
-true_xT, start = (
-    islands.noised(100, unscaled).sample(1500, torch.Generator().manual_seed(6)),
-    torch.randn(1500, 2, generator=torch.Generator().manual_seed(7)),
+u = islands.weights @ islands.means
+u = u / u.norm()  # the direction towards the crowded side
+x = torch.linspace(-4, 4, 201, dtype=torch.float64)
+end = islands.noised(100, unscaled)  # the true x_T; along u it is a mixture again
+along = exact.Mixture(end.means @ u[:, None], end.variances, end.weights)
+left.plot(x, along.log_prob(x[:, None]).exp(), color=viz.COLORS["orange"], label="true $x_T$")
+left.plot(
+    x,
+    exact.gaussian(torch.zeros(1), 1).log_prob(x[:, None]).exp(),
+    "--",
+    color=viz.COLORS["purple"],
+    label="start",
 )
-cloud(left, start, color="purple", limit=2.9)
-cloud(left, true_xT, "unscaled: the start (purple)\nand the true $x_T$ (orange)", color="orange", limit=2.9)
+left.set(xlabel="towards the crowded side", title="unscaled, density at T", ylim=(0, 0.55))
+left.legend(frameon=False, fontsize=9, loc="upper left")
 k = torch.arange(8)
 right.bar(k - 0.27, islands.weights, 0.25, color=viz.COLORS["black"], label="the data")
 right.bar(k, counts["cosine"], 0.25, color=viz.COLORS["sky"], label="cosine")
@@ -632,7 +656,7 @@ right.set(xlabel="island", xticks=list(range(8)), title="share of the points")
 right.legend(frameon=False, fontsize=9)
 viz.show(
     fig,
-    alt="Left: the start, a round cloud at the origin, and the true end of the unscaled forward chain, shifted to the upper right. Right: bars of the islands' shares. The cosine schedule matches the data; the unscaled one has too few points on the crowded islands 0 to 2 and too many on the sparse ones 4 to 6.",
+    alt="Left: two densities along the direction of the crowded side. Sampling starts with a bell around 0; the true x_T of the unscaled chain is shifted to the right and narrower. Right: bars of the islands' shares. The cosine schedule matches the data; the unscaled one has too few points on the crowded islands 0 to 2 and too many on the sparse ones 4 to 6.",
 )
 sparse = islands.weights < 0.1
 print(
@@ -651,16 +675,17 @@ print(
 choice = "picture"  # or "moons", "spirals", "checkerboard"
 
 picture = """
-...####...####...
-..######.######..
-.###############.
-.###############.
-.###############.
+...###.....###...
+...###.....###...
+...###.....###...
+...###.....###...
+.................
+.................
+###...........###
+####.........####
+.#####.....#####.
 ..#############..
-...###########...
-.....#######.....
-.......###.......
-........#........
+....#########....
 """
 
 
@@ -686,13 +711,13 @@ for step in widgets.live_loss(train(own_net, mine, schedule, steps=2000), total=
 own_path = generate(own_ema, schedule, count=4000, seed=1)
 
 # %%
-fig, axes = viz.figure(8.4, 2.2, ncols=5)
+fig, axes = viz.figure(8.4, 1.95, ncols=5)
 for ax, t in zip(axes, (100, 40, 15, 0), strict=False):
     cloud(ax, own_path[t], f"generated, t = {t}", "vermillion", limit=2.6 if t > 40 else 1.3)
-cloud(axes[4], mine[:4000], "data", limit=1.3)
+cloud(axes[4], mine, "data", limit=1.3)
 viz.show(
     fig,
-    alt="Four stages of sampling, from a round cloud to the shape of the chosen data, and the data itself at the right. The last stage and the data look alike, with a few stray points.",
+    alt="Four stages of sampling, from a round cloud to the shape of the chosen data, and the data itself at the right. The last stage has the shape of the data, a little blurred and with stray points.",
 )
 
 # %% [markdown]

@@ -291,6 +291,12 @@ EXERCISES = (
                 reread=TRAINING,
             ),
             Misconception(
+                name="the noise is drawn in float32, whatever the dtype of x_0 is",
+                breaks="ε is of the same kind as x_0: torch.randn(..., dtype=x0.dtype)",
+                wrong=_loss(draw_eps=lambda x0, g: torch.randn(x0.shape, generator=g).to(x0.dtype)),
+                reread=TRAINING,
+            ),
+            Misconception(
                 name="ε drawn before t: as good a loss, but a check needs the order of the draws",
                 breaks="algorithm 1 draws t in line 3 and ε in line 4",
                 wrong=_loss(eps_first=True),
@@ -435,6 +441,12 @@ EXERCISES = (
                 name="the variance β_t used as a standard deviation",
                 breaks="σ_t² = β_t, so the factor of z is √β_t",
                 wrong=_walk(sigma=lambda s, t: s.beta[t]),
+                reread=SAMPLING,
+            ),
+            Misconception(
+                name="σ_t² = β̃_t: the paper allows it, but this chapter uses β_t",
+                breaks="σ_t² = β_t, so the factor of z is √β_t",
+                wrong=_walk(sigma=lambda s, t: s.beta_tilde[t].sqrt()),
                 reread=SAMPLING,
             ),
             Misconception(

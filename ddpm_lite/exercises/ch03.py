@@ -472,6 +472,12 @@ EXERCISES = (
                 reread=NOISE,
             ),
             Misconception(
+                name="divided by α_t in place of its root √α_t",
+                breaks="the step forward is √α_t x_{t−1} + …, so the step back divides by √α_t   (eq. 2, 11)",
+                wrong=_mean(lambda s: 1 / s.alpha, lambda s: _right_share(s) / s.alpha),
+                reread=NOISE,
+            ),
+            Misconception(
                 name="β_t divided by the variance 1 − ᾱ_t, without the square root",
                 breaks="μ = (x_t − β_t / √(1 − ᾱ_t) ε) / √α_t   (eq. 11)",
                 wrong=_mean(

@@ -98,7 +98,7 @@ ax.plot(
     grid[near],
     normal(grid, xt / alpha[t].sqrt(), beta[t] / alpha[t])[near],
     ":",
-    label=r"$q(x_t\,|\,x_{t-1})$: what $x_t$ says",
+    label=r"$q(x_t\,|\,x_{t-1})$, to area 1: what $x_t$ says",
 )
 ax.plot(
     grid[near], bayes(x0, xt, t)[near], label=r"$q(x_{t-1}\,|\,x_t, x_0)$: both", color=viz.COLORS["black"]
@@ -438,10 +438,10 @@ print(f"without the bar:  standard deviation {final_variance(beta.sqrt(), beta).
 assert abs(final_variance(with_bar, beta) - 1) < 1e-3 and final_variance(beta.sqrt(), beta) < 0.1
 
 # %% [markdown]
-# Without the bar, all that it draws is shrunk to under a third of its proper size. No error message says so: the pictures only come out flat.
+# Without the bar, all that it draws from these data is shrunk to under a third of its proper size, and no error message says so.
 #
 # Two more words of the report need care. It says that the network predicts "the mean of the noise". The mean of the noise is 0 and needs no network.
-# What has a mean to be found is $x_{t-1}$: the network guesses the noise *itself*, as well as it can from $x_t$, and (11) makes the **mean of $x_{t-1}$** out of the guess.
+# What it learns is the mean of the noise *given $x_t$*, the best guess $\mathbb E[\varepsilon\mid x_t]$ used just now; and (11) makes the **mean of $x_{t-1}$** out of the guess.
 # And $\varepsilon_t$ with an index $t$ is the fresh noise of step $t$ in (2). The $\varepsilon$ of (11) is the noise of the whole jump (4), and a sampler does not have it; it has the guess $\varepsilon_\theta(x_t, t)$.
 #
 # ## Why small steps
@@ -450,7 +450,7 @@ assert abs(final_variance(with_bar, beta) - 1) < 1e-3 and final_variance(beta.sq
 #
 # $$q(x_{t-1}\mid x_t) = \frac{q(x_t\mid x_{t-1})\,q(x_{t-1})}{q(x_t)} = \int q(x_{t-1}\mid x_t, x_0)\;q(x_0\mid x_t)\,dx_0 ,$$
 #
-# the posterior averaged over all the images that $x_t$ may have come from. An average of Gaussians is not a Gaussian. And yet the paper's reverse process uses one:
+# the posterior averaged over all the images that $x_t$ may have come from. An average of different Gaussians is in general not a Gaussian. And yet the paper's reverse process uses one:
 #
 # $$p_\theta(x_{t-1}\mid x_t) = \mathcal N\!\left(x_{t-1};\ \mu_\theta(x_t,t),\ \sigma_t^2 I\right) \tag{1}$$
 #
@@ -522,7 +522,7 @@ viz.show(
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# A small step cannot have come from far: within the few hundredths that it can reach, the density of $x_{t-1}$ looks like a piece of a straight slope, and a Gaussian times a slope is a Gaussian, moved a little.
+# A small step cannot have come from far: within the few hundredths that it can reach, the *logarithm* of the density of $x_{t-1}$ is nearly a straight line. A parabola plus a straight line is the same parabola, moved: still a Gaussian.
 # A large step may have come from either bump. "Dark or light" is a question with two answers, and a Gaussian can only give the one between.
 #
 # </details>
@@ -540,9 +540,10 @@ def average(q_prev, beta, what, count=121):
     return float((q_xt * what(rows)).sum() / q_xt.sum())
 
 
-def kl_to_fit(rows):
-    """KL(row || N(mean, variance)) in nats, for the Gaussian with the row's own mean and variance."""
+def kl_to_fit(rows, sigma2=None):
+    """KL(row || N(mean, sigma2)) in nats, with the row's own mean; with its own variance too, if sigma2 is None."""
     mean, variance = fit(rows)
+    variance = variance if sigma2 is None else torch.full_like(variance, sigma2)
     log_fit = -0.5 * (line - mean) ** 2 / variance - 0.5 * torch.log(2 * math.pi * variance)
     return (torch.xlogy(rows, rows) - rows * log_fit).sum(dim=1) * dx
 
@@ -552,34 +553,36 @@ distances = [average(before, size, kl_to_fit) for size in sizes]
 for k in (0, 1, 4, 7, 9, 12):
     print(f"beta = {sizes[k]:.3f}   KL = {distances[k]:.2e} nats")
 print(f"halving beta from 0.002 divides the KL by {distances[1] / distances[0]:.1f}")
-print(f"the data's own distance to a Gaussian: {float(kl_to_fit(before[None])):.4f} nats")
+print(f"the distance of q(x_(t-1)) itself to a Gaussian: {float(kl_to_fit(before[None])):.4f} nats")
 assert 7 < distances[1] / distances[0] < 8.5
 
 # %% [markdown]
-# For small steps the distance falls like $\beta^3$: half the step, an eighth of the error. For $\beta\to 1$ a step back is a draw from the data at one go, and as far from Gaussian as the data are.
+# For small steps the distance falls like $\beta^3$: half the step, an eighth of the error. For $\beta\to 1$ a step back forgets $x_t$: it is a draw from $q(x_{t-1})$ at one go, and as far from Gaussian as that is.
 #
-# So the number of steps decides. A chain with steps half as large has twice as many of them, each an eighth as wrong: a quarter in all. We add up the distances over a whole chain, between the same noise levels, for a few lengths.
+# So the number of steps decides. A chain with steps half as large has twice as many of them, each an eighth as wrong: a quarter in all, once the steps are small. We add up the distances over a whole chain, between the same noise levels, for a few lengths.
 # (Adding is right. By the chain rule of the KL divergence, the sum is the distance between the true chain and the Gaussian one, both begun alike, and what the two draw in the end is at most that far apart.)
 
 
 # %%
 def chain_error(steps):
-    """Sum and largest of the averaged KL over a chain of `steps` steps (of long chains, every few steps are tried)."""
+    """KL of a chain of `steps` steps: worst step, sum, and sum with sigma2 = beta (long chains: every few steps are tried)."""
     short, tau = schedules.respace(schedule, steps)
     stride = max(1, steps // 25)
-    errors = []
+    best, fixed = [], []
     for i in range(1, steps + 1, stride):
-        q_prev = density(bumps.noised(int(tau[i - 1]), schedule))
-        errors.append(average(q_prev, float(short.beta[i]), kl_to_fit, count=61))
-    return stride * sum(errors), max(errors), float(short.beta.max())
+        q_prev, size = density(bumps.noised(int(tau[i - 1]), schedule)), float(short.beta[i])
+        best.append(average(q_prev, size, kl_to_fit, count=61))
+        fixed.append(average(q_prev, size, lambda rows, size=size: kl_to_fit(rows, size), count=61))
+    return max(best), stride * sum(best), stride * sum(fixed)
 
 
 lengths = (5, 10, 25, 100, 1000)
 totals = {steps: chain_error(steps) for steps in lengths}
-for steps, (total, worst, largest) in totals.items():
+for steps, (worst, total, total_fixed) in totals.items():
     print(
-        f"{steps:4d} steps   largest beta {largest:.4f}   KL: worst step {worst:.1e}, whole chain about {total:.1e} nats"
+        f"{steps:4d} steps   KL: worst step {worst:.1e}, whole chain about {total:.1e} nats; with sigma2 = beta {total_fixed:.1e}"
     )
+assert all(total < total_fixed for _, total, total_fixed in totals.values())
 
 fig, (left, right) = viz.figure(8.0, 2.8, ncols=2)
 left.loglog(sizes, distances, "o-", markersize=4)
@@ -587,17 +590,27 @@ left.axhline(float(kl_to_fit(before[None])), color=viz.COLORS["black"], linestyl
 left.loglog(sizes[:5], [distances[0] * (size / sizes[0]) ** 3 for size in sizes[:5]], "--", label=r"slope 3")
 left.set(xlabel=r"$\beta$ of one step", title="KL of one step, nats")
 left.legend(frameon=False, fontsize=9, loc="lower right")
-right.loglog(lengths, [totals[steps][0] for steps in lengths], "s-", markersize=4, color=viz.COLORS["green"])
+for k, style, color, label in [
+    (2, "o--", "vermillion", r"one variance a step, $\beta_t$"),
+    (1, "s-", "green", r"the right variance for each $x_t$"),
+]:
+    right.loglog(
+        lengths, [totals[n][k] for n in lengths], style, markersize=4, color=viz.COLORS[color], label=label
+    )
+right.legend(frameon=False, fontsize=9, loc="lower left")
 right.set(xlabel="steps in the chain", title="KL summed over the chain, nats")
 viz.show(
     fig,
-    alt="Left, on logarithmic axes: the KL of one step grows with the third power of beta and levels off at the data's own distance to a Gaussian. Right: the KL summed over a chain falls from about one nat for 5 steps to about a ten-thousandth for 1000.",
+    alt="Left, on logarithmic axes: the KL of one step grows with the third power of beta and levels off at the distance of q(x at t minus 1) itself to a Gaussian. Right: the KL summed over a chain. With the right variance for each x_t it falls from about one nat for 5 steps to about a ten-thousandth for 1000; with one variance a step it lies above and falls to about two hundredths.",
 )
 
 # %% [markdown]
-# This is why the paper takes a thousand steps. With them a Gaussian is all but exact for these data, though they are anything but Gaussian, and only its mean must be learned. With ten, even the best Gaussians are a quarter of a nat off, for a single pixel.
+# This is why a chain needs many steps. With a thousand, a Gaussian is all but exact for these data, though they are anything but Gaussian. With ten, even the best Gaussians are a quarter of a nat off, for a single pixel.
 #
-# Nothing in the argument is special to two bumps: look closely enough, and any smooth density is a slope. (Where the data are not smooth, a list of single images for one, the steps next to $t = 0$ are the exception.)
+# These Gaussians have the right mean *and* the right variance for each $x_t$. The $\sigma_t^2$ of (1) is one number a step, whatever $x_t$ is. With $\sigma_t^2=\beta_t$ a thousand steps are about 0.02 nats off:
+# still little, but from 100 steps to 1000 it falls only about tenfold. What is wrong then is no longer the shape but the variance.
+#
+# Nothing in the argument is special to two bumps: look closely enough, and the logarithm of any smooth density is a straight line. (Where the data are not smooth, a list of single images for one, the steps next to $t = 0$ are the exception.)
 #
 # The slider shows the true step at any size, from any $x_t$.
 
@@ -605,7 +618,7 @@ viz.show(
 view = slice(1100, 2101, 2)  # from -2.5 to 2.5, every other point: enough to draw
 back_fig, back_ax = viz.figure(6.8, 3.0)
 (data_line,) = back_ax.plot(
-    line[view], (before / before.max())[view], ":", color=viz.COLORS["blue"], label="q(xₜ₋₁), the data"
+    line[view], (before / before.max())[view], ":", color=viz.COLORS["blue"], label="q(xₜ₋₁), given nothing"
 )
 (true_line,) = back_ax.plot([], [], "-", color=viz.COLORS["black"], label="true q(xₜ₋₁ | xₜ)")
 (fit_line,) = back_ax.plot([], [], "--", color=viz.COLORS["vermillion"], label="best Gaussian")
@@ -636,7 +649,7 @@ widgets.live(
     beta=ipywidgets.FloatLogSlider(0.2, min=-3, max=-0.01, step=0.05, description="β", readout_format=".3f"),
     xt=ipywidgets.FloatSlider(0.1, min=-1.5, max=1.5, step=0.05, description="x_t"),
     alt=lambda beta, xt: (
-        f"The true density of the step back from x_t = {xt:.2f} for beta = {beta:.3f}, its best Gaussian, and the two bumps of the data."
+        f"The true density of the step back from x_t = {xt:.2f} for beta = {beta:.3f}, its best Gaussian, and the two bumps of q(x at t minus 1) given nothing."
     ),
 )
 
@@ -710,7 +723,7 @@ for t in (3, 10, 100, 488):
 print("and the formula in two parts gives the same, for all three")
 
 # %% [markdown]
-# A point and $\mathcal N(0, I)$ are the two extremes: all data whose values have variance at most 1 lie between. From $t = 100$ on, the two extremes differ by less than 2 percent, and it does not matter which we take.
+# A point and $\mathcal N(0, I)$ are the two extremes: all data whose values have variance at most 1 lie between. From $t = 100$ on, the two extremes differ by less than 2 percent, and it hardly matters which we take.
 # The paper tried both and found the results alike. The course uses $\sigma_t^2 = \beta_t$ unless it says otherwise.
 #
 # ## One reverse step
@@ -864,7 +877,7 @@ of_digit = torch.stack([w[:, i, labels == labels[which[i]]].sum(dim=1) for i in 
 
 
 def settled(share):
-    """For each chain the last t (going down) at which `share` was still below 0.99: it is settled from there on."""
+    """For each chain the t from which on (going down) `share` stays at 0.99 or more. Row k of share belongs to t = k + 1."""
     return torch.stack([(share[:, i] < 0.99).nonzero()[0, 0] for i in range(CHAINS_RUN)])
 
 
@@ -887,11 +900,11 @@ right.set(
 right.legend(frameon=False, fontsize=9, loc="upper right")
 viz.show(
     fig,
-    alt="Left: the number of images in the race, on a logarithmic axis, is about 1200 until t = 700, then falls to 1 near t = 100. Right: the probability of the final digit rises from one tenth to 1 as t falls from 500 to 200; the probability of the final image follows about 100 steps later.",
+    alt="Left: the number of images in the race, on a logarithmic axis, is above 1000 until t = 650, then falls to 1 near t = 130. Right: the probability of the final digit rises from one tenth at t = 600 to nine tenths at t = 200 and 1 at t = 150; the probability of the final image follows about 100 steps later.",
 )
 
 # %% [markdown]
-# Four hundred steps pass with most images still possible. Then the field thins out: the digit is settled first, in half of the chains by $t = 237$, and the image some hundred steps later. In the last hundred steps nothing is decided any more, and only noise is taken off.
+# Four hundred steps pass with most images still possible. Then the field thins out: the digit is settled first, in half of the chains by $t = 237$, and the image some hundred steps later. From $t = 95$ on all 24 chains are sure, and only noise is taken off.
 #
 # Watch it. Above $x_t$, below the guess $\hat x_0$, eight chains side by side; at $t = 0$, below, the nearest training images. The guess begins as the mean of all digits, and the race is on between 400 and 100.
 
@@ -918,7 +931,7 @@ widgets.scrubber(
 # |---|---|
 # | posterior | $q(x_{t-1}\mid x_t,x_0) = \mathcal N(\tilde\mu_t, \tilde\beta_t I)$: precisions add; (7) by SymPy, and by brute force |
 # | its mean | from $x_0$ and $x_t$, (7), or from $x_t$ and the noise, (11), with $\sqrt{1-\bar\alpha_t}$: mind the bar |
-# | step back | $q(x_{t-1}\mid x_t)$ is not Gaussian, but its distance to one falls like $\beta^3$: hence a thousand small steps |
+# | step back | $q(x_{t-1}\mid x_t)$ is in general not Gaussian, but its distance to one falls like $\beta^3$: hence many small steps |
 # | variance | $\tilde\beta_t$ is right for a point, $\beta_t$ for $\mathcal N(0, I)$; other data of variance up to 1 lie between; beyond $t = 100$ it hardly matters |
 # | one step | mean (11) plus $\sigma_t z$, and no noise at $t = 1$ |
 # | perfect denoiser | of a finite training set: a softmax over its images. It copies. |

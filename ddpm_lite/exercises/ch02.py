@@ -146,6 +146,11 @@ def _every_so_many(T: int) -> Tensor:
     return schedules.linear(T=1000).beta[picked]
 
 
+def _line_from(first):
+    """A wrong answer: T + 1 values from first(T), at index 0, to the last beta."""
+    return lambda T: torch.linspace(first(T), 0.02 * 1000 / T, T + 1, dtype=torch.float64)
+
+
 def _one_point_too_many(T: int) -> Tensor:
     beta = torch.linspace(1e-4 * 1000 / T, 0.02 * 1000 / T, T + 1, dtype=torch.float64)
     return torch.cat([beta.new_zeros(1), beta[1:]])
@@ -281,6 +286,12 @@ EXERCISES = (
                 reread=LEVEL,
             ),
             Misconception(
+                name="the answer 1 for a schedule that never falls below the level",
+                breaks="argmax of nothing but False is 0, and 1 was added; the answer is T + 1 if SNR(T) ≥ level",
+                wrong=lambda schedule, level: int((schedule.snr[1:] < level).int().argmax()) + 1,
+                reread=LEVEL,
+            ),
+            Misconception(
                 name="ᾱ_t compared with the level, in place of SNR(t)",
                 breaks="SNR(t) = ᾱ_t/(1 − ᾱ_t): at SNR 1 there is as much noise as signal, and ᾱ_t = ½",
                 wrong=_count_while(lambda s: s.alpha_bar),
@@ -327,6 +338,12 @@ EXERCISES = (
                 name="multiplied by ln 2, not divided by it",
                 breaks="1 nat = 1/ln 2 = 1.4427 bits: a bit is the smaller unit, so there are more of them",
                 wrong=lambda x0, schedule: prior_bpd(x0, schedule) * math.log(2) ** 2,
+                reread=METER,
+            ),
+            Misconception(
+                name="only the logarithm is in bits: log₂ there, and nats in the other terms",
+                breaks="D_KL in bits is the whole of line 3 divided by ln 2, not only its logarithm",
+                wrong=_bits(lambda x0, ab: 0.5 * (math.log(2) * ab * (x0.square() - 1) - torch.log(1 - ab))),
                 reread=METER,
             ),
             Misconception(
@@ -426,6 +443,18 @@ EXERCISES = (
                 name="T + 1 values of β from end to end, with the first one overwritten by 0",
                 breaks="β_1, …, β_T are T values; β_0 = 0 stands before them",
                 wrong=_one_point_too_many,
+                reread=RESCALE,
+            ),
+            Misconception(
+                name="T + 1 values of β from end to end, so that index 0 holds the first β",
+                breaks="index 0 is the clean image: β_0 = 0, and β_1 = 0.0001 · 1000/T comes after it",
+                wrong=_line_from(lambda T: 1e-4 * 1000 / T),
+                reread=RESCALE,
+            ),
+            Misconception(
+                name="a line from β_0 = 0, not from β_1",
+                breaks="β_1 = 0.0001 · 1000/T is the first end of the line; β_0 = 0 stands before it, off the line",
+                wrong=_line_from(lambda T: 0.0),
                 reread=RESCALE,
             ),
         ),

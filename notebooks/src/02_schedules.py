@@ -46,10 +46,10 @@ print("digits:", tuple(digits.shape), "| photograph:", tuple(photo.shape))
 # | `linear` | $\beta_t$ rises in a straight line from 0.0001 to 0.02: the paper's |
 # | `quadratic` | $\sqrt{\beta_t}$ rises in a straight line between the same ends |
 # | `constant` | $\beta_t$ is always the same |
-# | `sigmoid` | $\beta_t$ climbs from one end to the other along a logistic curve |
+# | `sigmoid` | $\beta_t$ climbs from close to one end to close to the other, along a logistic curve |
 # | `cosine` | $\bar\alpha_t$ is chosen, a squared cosine, and $\beta_t$ follows from it ([Nichol & Dhariwal 2021](https://arxiv.org/abs/2102.09672)) |
 #
-# `schedules.REGISTRY` maps each name to its function. Register one of your own there, and it turns up in every list and menu of this chapter.
+# `schedules.REGISTRY` maps each name to its function. Register one of your own there and run the chapter again: it turns up in every list and menu.
 
 # %%
 every = {name: function(T=1000) for name, function in schedules.REGISTRY.items()}
@@ -168,9 +168,10 @@ left.set(title="SNR(t)", ylim=(0, 4))
 right.set(title="log SNR(t)", ylim=(-12, 10))
 left.axhline(1, color=viz.COLORS["black"], linewidth=0.8)
 right.axhline(0, color=viz.COLORS["black"], linewidth=0.8)
+left.legend(frameon=False, fontsize=9, loc="upper right")
 viz.show(
     fig,
-    alt="Two panels over t from 0 to 1000, five schedules each. SNR falls through 1, the constant schedule first, then linear, quadratic, sigmoid and cosine. log SNR falls from about 9, or 5 for the constant, to about minus 10; the cosine's dives at the very end.",
+    alt="Two panels over t from 0 to 1000, five schedules each. SNR falls through 1, the constant schedule first, then linear, quadratic, sigmoid and cosine. log SNR falls from about 9 or 10, or 5 for the constant, to about minus 10; the quadratic stops at minus 7, and the cosine dives out of the picture at the very end.",
 )
 
 # %% [markdown]
@@ -282,7 +283,7 @@ assert line_1 and torch.allclose(integral, line_2) and torch.allclose(line_2, li
 
 # %%
 def prior_bpd(x0, schedule):
-    """L_T in bits/dim, one number an image, by line 3. x0: (B, ...), in [-1, 1]. Returns (B,)."""
+    """L_T in bits/dim, one number an image, by line 3. x0: (B, ...), in [-1, 1]. Returns (B,), in x0's dtype."""
     ### BEGIN SOLUTION
     kept = schedule.alpha_bar[-1]
     nats = 0.5 * (kept * x0.square() - kept - torch.log(1 - kept))  # of each pixel
@@ -322,7 +323,7 @@ print(
 )
 
 # %% [markdown]
-# The paper's order of magnitude is there. The digits leave a little more than the photograph, because most of their pixels are at the ends of the range.
+# The paper's order of magnitude is there. The digits leave half as much again as the photograph, as their mean square is half as large again.
 # The quadratic schedule, with the same two ends, leaves about eighteen times as much; the cosine next to nothing.
 #
 # ## The audit: five published choices
@@ -384,6 +385,7 @@ def sample(mixture, xT, schedule, variance="beta"):
 # ### One pixel, worked out
 #
 # Let the data be one pixel, $x_0\sim\mathcal N(m, s^2)$ with $m = -0.6$ and $s = 0.5$: rather dark. A perfect reverse process runs the chain of $q$ backwards, and so turns *any* $x_T$ that it is given into a draw from $q(x_0\mid x_T)$.
+# (Algorithm 2 with the best network is not quite perfect, as its steps have a Gaussian of fixed variance; while $\beta_t\le 0.02$ the difference is too small to see here.)
 # With $v = \bar\alpha_T s^2 + 1 - \bar\alpha_T$, the variance of $x_T$:
 #
 # **Line 1: what $x_T$ says about $x_0$.** Both are Gaussian with covariance $\sqrt{\bar\alpha_T}\,s^2$, so
@@ -445,7 +447,7 @@ for T, schedule in choices.items():
     assert abs(from_noise.mean() - mean) < 0.02 and abs(from_q.mean() - m) < 0.02
 
 # %% [markdown]
-# At $T = 50$ the pixel comes out too light, and with too much spread; from the right start it is as it should be. At $T = 300$ the harm is there but small, less than 0.01.
+# At $T = 50$ the pixel comes out too light, and with too much spread; from the right start it is as it should be. At $T = 300$ the harm is small: by the formula the mean is off by 0.007, hardly more than the standard error of the 10,000 samples, 0.005.
 # One pixel alone, then, would let us off lightly. Images have more than one.
 #
 # ### Many pixels: every sample a perfect digit, and the set still wrong
@@ -516,7 +518,7 @@ viz.show(
 #
 # The exponent is a sum over pixels. So the same $\bar\alpha_T$ does more harm to a larger image. Our data are now five exposures of the flower, from very dark to as it was, at 32 × 32 in colour, the size of a CIFAR-10 image.
 #
-# **What do you expect?** We sample with $T = 300$, where one pixel was off by less than 0.01. Which of the five exposures will come?
+# **What do you expect?** We sample with $T = 300$, where the mean of one pixel was off by less than 0.01. Which of the five exposures will come?
 
 # %%
 bytes_ = data.photograph("flower", size=32).float()
@@ -537,7 +539,7 @@ print(f"the data:     shares {[0.2] * 5}   mean value {exposures.mean():.2f}")
 
 viz.show(
     viz.strip({f"from ${name}$": x[:8].float() for name, x in samples.items()}, scale=2),
-    alt="Two rows of eight samples. From N(0, I) all are the two brightest exposures of the flower. From q(x_T) there are dark ones as well as bright ones.",
+    alt="Two rows of eight samples. From N(0, I) all eight are one of the two brightest exposures of the flower. From q(x_T) there are very dark ones as well as bright ones.",
 )
 
 # %% [markdown]
@@ -566,7 +568,7 @@ viz.show(
 )
 
 # %% [markdown]
-# This is the audit's result: the paper's choice passes, the other four fail, and they fail in a way that no single sample shows. We have no reason to hope for more from a trained network:
+# This is the audit's result: at this size of image the paper's choice passes, the other four fail, and they fail in a way that no single sample shows. We have no reason to hope for more from a trained network:
 # it is asked about an $x_T$ unlike any in its training.
 #
 # Far larger models have met the same fault. The schedule of the first Stable Diffusion leaves $\sqrt{\bar\alpha_T} = 0.068$, and
@@ -586,7 +588,7 @@ print(
 #
 # $$D_{\mathrm{KL}}\big(q(x_0)\,\|\,\text{samples}\big) \;\le\; D_{\mathrm{KL}}\big(q(x_T)\,\|\,\mathcal N(0, I)\big) \;\le\; \mathbb E_{x_0}[L_T] .$$
 #
-# (The second step: knowing $x_0$ makes $x_T$ only easier to tell from noise.) For the one pixel of above all three are in closed form:
+# (The second step: knowing $x_0$ makes $x_T$ only easier to tell from noise.) For the one pixel above, all three are in closed form:
 
 # %%
 print("   T   data | samples     q(x_T) | noise     mean L_T      (bits)")
@@ -846,7 +848,7 @@ widgets.live(
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# With `linear`, somewhat less than the rule's $0.02\cdot 1000/50 = 0.4$, which overshoots a little, as the table above said. With `quadratic` more: between the same two ends its $\beta_t$ stay small for longer.
+# With `linear`, about 0.35: somewhat less than the rule's $0.02\cdot 1000/50 = 0.4$, which overshoots a little, as the table above said. With `quadratic` more, about 0.49: between the same two ends its $\beta_t$ stay small for longer.
 #
 # </details>
 #
@@ -878,7 +880,7 @@ widgets.live(
 # <!-- BEGIN SOLUTION -->
 # 1. By Bayes' rule the odds of dark are $\exp$ of half the difference of the squared distances, divided by $1-\bar\alpha_T$. Written out, $\|x_T\|^2$ cancels, and what is left is
 #    $\sqrt{\bar\alpha_T}\,(a-b)\sum_i x_{T,i} - \frac12\bar\alpha_T D(a^2-b^2)$. The sum of $D$ independent standard Gaussians is $\sqrt D\,z$. So it depends on $\bar\alpha_T D$ (and, hardly, on $1-\bar\alpha_T$): signal per pixel times number of pixels.
-# 2. The next cell. At 256 × 256 even the paper's schedule gives the dark image a share of about one fifth in place of one half. Flat images are the worst case, as all pixels agree; but the tendency is real.
+# 2. The next cell. At 256 × 256 even the paper's schedule gives the dark image a share of about one fifth in place of one half. That the images are flat does not matter: turn the sign of the same pixels in both, and nothing changes. What counts is how many pixels tell the two apart.
 # 3. `process.predict_x0` divides by $\sqrt{\bar\alpha_T} = 0$. At SNR 0, $x_T = \varepsilon$: the best prediction of the noise is the input itself, which says nothing about $x_0$. A network that predicts $x_0$, or
 #    $v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1-\bar\alpha_t}\,x_0$, which at $t = T$ is $-x_0$, still has something to say there: the mean of the data.
 # 4. $\beta$ sums to $T(\beta_1+\beta_T)/2 = 0.01005\,T$, and $\sqrt{\bar\alpha_T}\approx\exp(-0.01005\,T/2) < 0.01$ for $T > 916$. The terms in $\beta^2$ bring it down a little: the next cell finds the exact value.

@@ -85,14 +85,27 @@ def path_nats(path: Tensor, mu_theta: Tensor, sigma2: Tensor, schedule: Schedule
     return _along()(path, mu_theta, sigma2, schedule)
 
 
-def _along(prior=-1, reverse=-1, forward=1, jump=False, std=False, late=False, mean=False, root=True):
+def _along(
+    prior=-1,
+    reverse=-1,
+    forward=1,
+    jump=False,
+    std=False,
+    late=False,
+    mean=False,
+    root=True,
+    scaled=True,
+    first=1,
+    last=0,
+):
     """path_nats with signs and parts to choose; the defaults are right."""
 
     def answer(path: Tensor, mu_theta: Tensor, sigma2: Tensor, schedule: Schedule) -> Tensor:
         nats = prior * log_normal(path[-1], 0.0, 1.0)
-        for t in range(1, schedule.T + 1):
+        for t in range(first, schedule.T + 1 - last):
             start, kept = (path[0], schedule.alpha_bar[t]) if jump else (path[t - 1], schedule.alpha[t])
-            moved = log_normal(path[t], (kept.sqrt() if root else kept) * start, 1 - kept)
+            factor = (kept.sqrt() if root else kept) if scaled else 1.0
+            moved = log_normal(path[t], factor * start, 1 - kept)
             guess = mu_theta[t - 1] if late else mu_theta[t]
             nats = nats + forward * moved
             nats = nats + reverse * log_normal(path[t - 1], guess, sigma2[t].sqrt() if std else sigma2[t])
@@ -264,6 +277,12 @@ EXERCISES = (
                 reread=KNOWN,
             ),
             Misconception(
+                name="s2 is squared once more, as if it were the standard deviation of x_0",
+                breaks="x_0 ~ N(m, s²), and s2 holds s² already",
+                wrong=lambda xt, t, m, s2, schedule: exact_reverse(xt, t, m, s2**2, schedule),
+                reread=KNOWN,
+            ),
+            Misconception(
                 name="x_t is not centred before it is multiplied by the gain",
                 breaks="mean = m_{t−1} + gain · (x_t − m_t)",
                 wrong=_reverse(offset=False),
@@ -336,6 +355,24 @@ EXERCISES = (
                 name="x_{t−1} multiplied by α_t, without the square root, in the forward step",
                 breaks="q(x_t | x_{t−1}) = N(√α_t x_{t−1}, β_t I)   (eq. 2)",
                 wrong=_along(root=False),
+                reread=ONE_PATH,
+            ),
+            Misconception(
+                name="x_{t−1} is not multiplied by √α_t in the forward step",
+                breaks="q(x_t | x_{t−1}) = N(√α_t x_{t−1}, β_t I)   (eq. 2)",
+                wrong=_along(scaled=False),
+                reread=ONE_PATH,
+            ),
+            Misconception(
+                name="the step t = 1 is left out of the sum",
+                breaks="the sum of (3) is over t ≥ 1: p_θ(x_0 | x_1) belongs to it",
+                wrong=_along(first=2),
+                reread=ONE_PATH,
+            ),
+            Misconception(
+                name="the step t = T is left out of the sum: range(1, T) ends at T − 1",
+                breaks="the sum of (3) runs up to T, and range(1, T + 1) with it",
+                wrong=_along(last=1),
                 reread=ONE_PATH,
             ),
             Misconception(
@@ -478,7 +515,8 @@ EXERCISES = (
         hints=(
             "Which two Gaussians? q(x_T | x_0) is eq. (4) at t = T, and p(x_T) is N(0, I). normal_kl compares their numbers.",
             "abar_T is schedule.alpha_bar[-1]. normal_kl wants tensors: torch.zeros_like(x0) and torch.ones_like(x0) fit.",
-            "normal_kl(abar_T.sqrt() * x0, (1 - abar_T) * one, 0 * one, one), then .flatten(1).sum(dim=1).",
+            "With one = torch.ones_like(x0): normal_kl(abar_T.sqrt() * x0, (1 - abar_T) * one, 0 * one, one), "
+            "then .flatten(1).sum(dim=1).",
         ),
     ),
     Exercise(

@@ -3,8 +3,8 @@
 #
 # {{ colab }}
 #
-# How good is a model $p_\theta$? Ask it how likely it finds real data: $-\log p_\theta(x_0)$, and the smaller the better. A diffusion model cannot answer that.
-# It can answer with a number that is never too small. This chapter proves it line by line, for data where the true answer is known, so that we can measure how far off the number is, and why.
+# How good is a model $p_\theta$? Ask it how likely it finds real data: $-\log p_\theta(x_0)$, and the smaller the better. A diffusion model has no direct answer to that.
+# But it has a bound, a number that on average is never too small. This chapter proves it line by line, for data where the true answer is known, so that we can measure how far off the number is, and why.
 #
 # | | |
 # |---|---|
@@ -70,6 +70,8 @@ assert torch.allclose(left_over, beta[1:] * v[:-1] / v[1:], rtol=1e-10)
 
 # %% [markdown]
 # ### Exercise 04.1: exact_reverse
+#
+# Write the two formulas above. `process.at(table, t, xt)` of chapter 01 picks `table[t]` for each example, in a shape that fits.
 
 
 # %%
@@ -135,7 +137,7 @@ for name, value, expected, error in (
 #
 # $$M_{t-1} = a_t M_t + b_t, \qquad V_{t-1} = a_t^2\,V_t + \sigma_t^2 .$$
 #
-# We take two models. `right` makes the exact steps from above. `off` is more like a trained network: its $\hat\varepsilon$ is wrong by 0.3 everywhere, which moves $\mu_\theta$ by $-0.3\,\beta_t/\sqrt{\alpha_t(1-\bar\alpha_t)}$, and its variance is $\beta_t$.
+# We take two models. `right` makes the exact steps from above. `off` is more like a trained network: its $\hat\varepsilon$ is wrong by 0.3 everywhere, which by (11) moves $\mu_\theta$ by $-0.3\,\beta_t/\sqrt{\alpha_t(1-\bar\alpha_t)}$, and its variance is $\beta_t$.
 
 
 # %%
@@ -447,6 +449,7 @@ print(
     math.isclose(E1((x - mu2) ** 2), v1 + (mu1 - mu2) ** 2, rel_tol=1e-9),
 )
 assert torch.allclose(log1 - log2, line_1, atol=1e-10)
+assert math.isclose(E1((x - mu1) ** 2), v1, rel_tol=1e-9)
 assert math.isclose(E1((x - mu2) ** 2), v1 + (mu1 - mu2) ** 2, rel_tol=1e-9)
 
 # %% [markdown]
@@ -539,7 +542,7 @@ reverse_term = check("04.5", reverse_term)
 
 # %% [markdown]
 # Now both forms of the bound on the same 20,000 paths, for the model `off`. And, because our world is so small, the expectation itself.
-# $L_{t-1}$ needs only one unknown, $\mathbb E_q(\tilde\mu_t - \mu_\theta)^2$, and as $\tilde\mu_t - \mu_\theta$ is a straight line in $x_0$ and $x_t$, its mean and its variance are known.
+# $L_{t-1}$ needs only one unknown, $\mathbb E_q(\tilde\mu_t - \mu_\theta)^2$, and as $\tilde\mu_t - \mu_\theta$ is a straight line in $x_0$ and $x_t$, its mean and its variance are known. $L_0$ needs the same at $t = 1$, as $\tilde\mu_1 = x_0$.
 
 
 # %%
@@ -585,7 +588,7 @@ for name, values in {"(3)": form_3, "(5)": form_5}.items():
 # Take one term. In (21) it is $\log\frac{q(x_{t-1}\mid x_t,x_0)}{p_\theta(x_{t-1}\mid x_t)}$ at a random $x_{t-1}$; in (5) it is the mean of that over $x_{t-1}$. Replacing a random number by its mean, given the rest, can only take variance away.
 # (This is the *Rao-Blackwell* idea: the law of total variance.)
 #
-# For the model `right` both variances are known. With $r_t = \tilde\beta_t/\sigma_t^2$, the KL has variance $\tfrac12(1-r_t)^2$ and the log ratio $1-r_t$: the ratio of the two is $2/(1-r_t)$, and the nearer $r_t$ is to 1, that is the finer the steps, the larger it gets.
+# For the model `right` both variances are known. With $r_t = \tilde\beta_t/\sigma_t^2$, the KL has variance $\tfrac12(1-r_t)^2$ and the log ratio $1-r_t$: the ratio of the two is $2/(1-r_t)$, and it grows as $r_t$ nears 1. That is where $x_0$ tells a step back little that $x_t$ does not: late in this chain, or with very fine steps.
 
 
 # %%
@@ -624,11 +627,11 @@ left.semilogy(
 left.semilogy(
     ts, kls.var(dim=1), "o-", color=viz.COLORS["blue"], markersize=4, label="KL in closed form, (5)"
 )
-left.set(xlabel="t", title="variance of one term, model right", xticks=[2, 5, 10, 15, 20])
+left.set(xlabel="t", title="variance of one term (exact model)", xticks=[2, 5, 10, 15, 20])
 left.legend(frameon=False, fontsize=9)
 middle.semilogy(ts, measured, "o", color=viz.COLORS["blue"], markersize=4, label="measured")
 middle.semilogy(ts, theory, "--", color=viz.COLORS["black"], label=r"$2/(1-\tilde\beta_t/\sigma_t^2)$")
-middle.set(xlabel="t", title="the first over the second", xticks=[2, 5, 10, 15, 20])
+middle.set(xlabel="t", title="log ratio over KL", xticks=[2, 5, 10, 15, 20])
 middle.legend(frameon=False, fontsize=9)
 viz.show(
     fig,
@@ -641,7 +644,7 @@ viz.show(
 
 # %%
 def variances(terms, rest):
-    """Of three ways to estimate the sum of terms (T, n): `rest` (n,) goes along with the whole path."""
+    """Of three ways to estimate the sum of terms (T, n); `rest` (n,), the term of x_T, is in the first way only."""
     one_path = (terms.sum(dim=0) + rest).var()
     own_paths = terms.var(dim=1).sum()
     random_t = T * (terms**2).mean(dim=1).sum() - terms.mean(dim=1).sum() ** 2  # E(T term)^2 - (E T term)^2
@@ -657,12 +660,15 @@ for name, model in {"right": right, "off": off}.items():
         "(5)": (torch.cat([-logs[:1], both(model)[1]]), L_T),
     }.items():
         print(f"{name:6s}{form:4s}" + "".join(f"{x:26.1f}" for x in variances(terms, rest)))
+        share = float((terms[0] ** 2).mean() / (terms**2).mean(dim=1).sum())
+        print(f"          of the mean squares of all terms, t = 1 has {100 * share:.0f} %")
 
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
 # Along one path, (3) has the *smaller* variance, for both models. We saw why: for a model that is nearly right, $-\log w$ hardly depends on the path, because the deviations of its terms cancel each other. The KLs of (5) do not cancel.
-# Give each term a path of its own, and nothing cancels any more: (5) is ahead. So it is with one random $t$, although there the terms of different $t$ also differ in size, $L_0$ above all, and this is common to both forms.
+# Give each term a path of its own, and nothing cancels any more: (5) is ahead. So it is with one random $t$, though by less: there it also counts that the terms of (5) differ in size. $L_0$ alone has about half of their mean squares; in (3) no such term stands out.
+# (The term of $x_T$ is in the first column only.)
 #
 # </details>
 #
@@ -782,6 +788,8 @@ for name, model in {"right": right, "off": off}.items():
 # Three sliders: an error of $\hat\varepsilon$, the same at every step; a factor on the variance of each step; and $T$, with the paper's schedule cut into $T$ pieces.
 # Left: each $L_{t-1}$. The blue part is there even for the exact step, because $q(x_{t-1}\mid x_t, x_0)$ knows more than any model can; the rest is the model's fault. Right: $H$, $\mathbb E[-\log p_\theta(x_0)]$ and $L$.
 #
+# (What is larger than an axis is cut off; the numbers on the right still hold.)
+#
 # Which slider spoils the model's data, the middle bar, and which one hardly anything but the bound? And what do more steps do to either?
 
 # %% tags=["nbval-ignore-output"]
@@ -874,7 +882,7 @@ for error, factor, count in [
 #
 # The best one has the mean $\tilde\mu_t(\hat x_0, x_t)$ with $\hat x_0 = \mathbb E[x_0\mid x_t]$, which `ddpm_lite.exact` knows. How far that stays from $\tilde\mu_t(x_0, x_t)$ depends on what $x_t$ leaves open about $x_0$. For that there is a formula (Tweedie's),
 # $\mathrm{Var}(x_0\mid x_t) = \frac{1-\bar\alpha_t}{\sqrt{\bar\alpha_t}}\,\frac{\partial \hat x_0}{\partial x_t}$; the cell checks its mean against $\mathbb E\,x_0^2 - \mathbb E\,\hat x_0^2$.
-# And among all variances $\sigma_t^2$, the bound is smallest for $V_t = \tilde\beta_t + \mathbb E(\tilde\mu_t-\mu_\theta)^2$, as chapter 03 found.
+# And among all variances $\sigma_t^2$, the bound is smallest for $\sigma_t^2 = \tilde\beta_t + \mathbb E(\tilde\mu_t-\mu_\theta)^2$, as chapter 03 found.
 #
 # Chapter 03 looked at single steps. Now we have the whole: the model's own density $p_\theta(x_0)$, by adding up over all paths on a grid, and the bound on it.
 #
@@ -981,6 +989,17 @@ for count in (1, 4, 8, 16, 32, 64):
         f"{count:2d}   {r['best']:.4f}      {r['other data']:.4f}   {gap:.4f}   {r['own']:20.4f}   {r['wrong']:24.2f}"
     )
     assert r["best"] - r["other data"] > -1e-4 and r["best"] < r["beta"]
+for count in (16, 32, 64):  # what beta_tilde costs over the best variance, and where
+    chain, apart = runs[count][:2]
+    tables = losses.posterior_variance(chain), chain.beta_tilde + apart
+    costs = exact_terms(apart, tables[0], chain, mean_square) - exact_terms(
+        apart, tables[1], chain, mean_square
+    )
+    first = float(costs[:4].sum() / costs.sum())
+    print(
+        f"T = {count}: beta_tilde costs {costs.sum():.2f} nats more, {100 * first:.0f} % of them at t = 1 to 4"
+    )
+    assert first > 0.8
 
 # %%
 fig, ax = viz.figure(7.6, 3.3)
@@ -1007,13 +1026,13 @@ viz.show(
 #
 # With $T = 1$ the model is one Gaussian: noise says nothing about $x_0$, so the best step goes to the mean of all data and spreads out by their variance. All of $L - H$ is then in the data. The paths are trivially right.
 # Once the steps are short enough for the bumps to part, $L - H$ falls, and soon about in proportion to $1/T$: twice the steps, half the loss. The data themselves come right faster: from $T = 32$ to $64$ their part falls to about a quarter.
-# A short enough step back *is* nearly Gaussian, and this is why diffusion models take many.
+# A short enough step back *is* nearly Gaussian, and this is one reason why diffusion models take many.
 #
 # </details>
 #
 # Chapter 03 found that twice the steps bring the error down to a quarter, and here $L - H$ only halves. The difference: there each $x_t$ had a Gaussian with a variance of its own, while the paper's $\sigma_t^2$ is one number for each $t$. With a variance for each $x_t$ (the crosses) the bound falls much faster here, too. This is what a variance that depends on $x_t$ could gain, and one reason to learn it.
 #
-# Two lines do not fall with the others. With $\sigma_t^2 = \tilde\beta_t$ the first few steps (small $t$), where $\tilde\beta_t$ is much smaller than $\beta_t$, keep the bound up at every $T$ that we tried. ($\tilde\beta_1 = 0$ is replaced by $\tilde\beta_2$ as in the published code.)
+# Two lines do not fall with the others. With $\sigma_t^2 = \tilde\beta_t$ the bound stays up at every $T$ that we tried, mostly because of the steps $t = 1$ to $4$, where $\tilde\beta_t$ and $\beta_t$ differ most: the lines below the table give their share. ($\tilde\beta_1 = 0$ is replaced by $\tilde\beta_2$ as in the published code.)
 # And with a wrong $\hat\varepsilon$ more steps help only until the network's own error is what is left.
 #
 # ## Recap
@@ -1028,7 +1047,7 @@ viz.show(
 # | its gap | the KL of two distributions of paths; zero if every step back is exact and the start is $q(x_T)$ |
 # | $T$ | for data that are not Gaussian, short steps are what makes Gaussian steps good enough |
 #
-# Before you go: without looking, write down (5), and say which of its terms a better network cannot make smaller.
+# Before you go: without looking, write down (5), and say which of its terms no network can change.
 #
 # {{ next }}
 #

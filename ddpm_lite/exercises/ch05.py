@@ -141,6 +141,11 @@ def _of_the_whole_batch(mu_tilde, mu_theta, t, sigma2):
     return squared / (2 * sigma2[t].to(mu_tilde.dtype))
 
 
+def _square_of_the_sum(mu_tilde, mu_theta, t, sigma2):
+    total = (mu_tilde - mu_theta).flatten(1).sum(dim=1)
+    return total.square() / (2 * sigma2[t].to(total.dtype))
+
+
 # ---------------------------------------------------------------------------------------------------
 # 05.2 vlb_weight
 
@@ -229,6 +234,21 @@ def _places_traded(eps_model, x0, t, eps, schedule):
     return (eps - eps_model(process.q_sample(eps, t, x0, schedule), t)).square().mean()
 
 
+def _error_of_x0(eps_model, x0, t, eps, schedule):
+    xt = process.q_sample(x0, t, eps, schedule)
+    return (x0 - process.predict_x0(xt, t, eps_model(xt, t), schedule)).square().mean()
+
+
+def _one_step_of_noise(eps_model, x0, t, eps, schedule):
+    xt = _mix(lambda s: s.alpha.sqrt(), lambda s: s.beta.sqrt())(x0, t, eps, schedule)
+    return (eps - eps_model(xt, t)).square().mean()
+
+
+def _told_a_share(eps_model, x0, t, eps, schedule):
+    xt = process.q_sample(x0, t, eps, schedule)
+    return (eps - eps_model(xt, t / schedule.T)).square().mean()
+
+
 def _weighted(eps_model, x0, t, eps, schedule):
     xt = process.q_sample(x0, t, eps, schedule)
     error = (eps - eps_model(xt, t)).square()
@@ -255,15 +275,16 @@ def _levels():
     yield Case("a narrow Gaussian, σ² = 1e-4, not contiguous", x0, mean, 1e-4)
 
 
-def _log_mass(half=1 / 255, tails=True, deviation=lambda sigma2: math.sqrt(sigma2), of=torch.log):
+def _log_mass(half=1 / 255, tails="both", deviation=lambda sigma2: math.sqrt(sigma2), of=torch.log):
     """log of the Gaussian mass of x0 ± half, by a difference of two cumulative probabilities; or variants of it."""
 
     def function(x0: Tensor, mean: Tensor, sigma2: float) -> Tensor:
         sigma = deviation(sigma2)
         below = torch.special.ndtr((x0 - mean - half) / sigma)
         upto = torch.special.ndtr((x0 - mean + half) / sigma)
-        if tails:
+        if tails in ("both", "lower"):
             below = torch.where(x0 < -0.999, torch.zeros_like(below), below)
+        if tails in ("both", "upper"):
             upto = torch.where(x0 > 0.999, torch.ones_like(upto), upto)
         return of(upto - below)
 
@@ -357,6 +378,18 @@ EXERCISES = (
                 wrong=_of_the_whole_batch,
                 reread=SAME,
             ),
+            Misconception(
+                name="the denominator has no brackets: only the 2 divides",
+                breaks="‖μ̃ − μ_θ‖² / (2 σ²)   (eq. 8): in Python a / 2 * s multiplies by s",
+                wrong=_distance(lambda d, s2: (d / 2 * s2).sum(dim=1)),
+                reread=SAME,
+            ),
+            Misconception(
+                name="summed first, then squared",
+                breaks="‖·‖² squares each difference before adding; in a plain sum differences of both signs cancel",
+                wrong=_square_of_the_sum,
+                reread=SAME,
+            ),
         ),
         hints=(
             "Square the difference, and add up over all axes but the first.",
@@ -434,6 +467,24 @@ EXERCISES = (
                 name="σ_t² = β_t is put in, whatever sigma2 is",
                 breaks="the weight is β_t² / (2 σ_t² α_t (1 − ᾱ_t)); only for σ_t² = β_t does one β_t cancel",
                 wrong=_wrong_weight(lambda b, a, ab, s2: b / (2 * a * (1 - ab))),
+                reread=WEIGHT,
+            ),
+            Misconception(
+                name="√α_t in place of α_t",
+                breaks="the square of β_t / (√α_t √(1 − ᾱ_t)) is β_t² / (α_t (1 − ᾱ_t))",
+                wrong=_wrong_weight(lambda b, a, ab, s2: b**2 / (2 * s2 * a.sqrt() * (1 - ab))),
+                reread=WEIGHT,
+            ),
+            Misconception(
+                name="α_t is missing",
+                breaks="the 1/√α_t in front of eq. (11) is squared too: β_t² / (2 σ_t² α_t (1 − ᾱ_t))",
+                wrong=_wrong_weight(lambda b, a, ab, s2: b**2 / (2 * s2 * (1 - ab))),
+                reread=WEIGHT,
+            ),
+            Misconception(
+                name="turned upside down",
+                breaks="the square of β_t / (√α_t √(1 − ᾱ_t)) is β_t² / (α_t (1 − ᾱ_t)), over 2σ_t²",
+                wrong=_wrong_weight(lambda b, a, ab, s2: 2 * s2 * a * (1 - ab) / b**2),
                 reread=WEIGHT,
             ),
         ),
@@ -528,6 +579,24 @@ EXERCISES = (
                 wrong=lambda *args: _simple(*args).detach(),
                 reread=SIMPLE,
             ),
+            Misconception(
+                name="x̂_0 is compared with x_0: an error in the image, not in the noise",
+                breaks="‖x_0 − x̂_0‖² is (1 − ᾱ_t)/ᾱ_t times ‖ε − ε_θ‖²: another weight, and not the 1 of eq. (14)",
+                wrong=_error_of_x0,
+                reread=SIMPLE,
+            ),
+            Misconception(
+                name="α_t in place of ᾱ_t when x_t is made",
+                breaks="x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε   (eq. 4): x_t holds the noise of all t steps",
+                wrong=_one_step_of_noise,
+                reread=SIMPLE,
+            ),
+            Misconception(
+                name="the network is told t/T",
+                breaks="ε_θ(x_t, t): in this course the network gets the whole number t",
+                wrong=_told_a_share,
+                reread=SIMPLE,
+            ),
         ),
         hints=(
             "Three lines: make x_t, ask the network, compare.",
@@ -543,8 +612,8 @@ EXERCISES = (
         misconceptions=(
             Misconception(
                 name="the tails are not open: the first and the last level own no more than the others",
-                breaks="δ₋(−1) = −∞ and δ₊(1) = ∞   (eq. 13): only so do the 256 masses sum to one",
-                wrong=_log_mass(tails=False),
+                breaks="δ₋(−1) = −∞ and δ₊(1) = ∞   (eq. 13), where −1 and 1 are values of x_0, not of the mean",
+                wrong=_log_mass(tails="none"),
                 reread=LAST,
             ),
             Misconception(
@@ -593,6 +662,24 @@ EXERCISES = (
                 name="log to the base 2: bits, where nats are wanted",
                 breaks="everything is in nats (natural logarithms) unless its name says bits",
                 wrong=_log_mass(of=torch.log2),
+                reread=LAST,
+            ),
+            Misconception(
+                name="only the lower tail is open",
+                breaks="δ₋(−1) = −∞ and δ₊(1) = ∞   (eq. 13): there are two tails",
+                wrong=_log_mass(tails="lower"),
+                reread=LAST,
+            ),
+            Misconception(
+                name="only the upper tail is open",
+                breaks="δ₋(−1) = −∞ and δ₊(1) = ∞   (eq. 13): there are two tails",
+                wrong=_log_mass(tails="upper"),
+                reread=LAST,
+            ),
+            Misconception(
+                name="the level owns 1/256 to either side",
+                breaks="256 levels from −1 to 1 have 255 gaps of 2/255, so each owns 1/255 to either side",
+                wrong=_log_mass(half=1 / 256),
                 reread=LAST,
             ),
         ),
@@ -655,6 +742,24 @@ EXERCISES = (
             ),
             _one_late(-1),
             _broadcast(lambda s: -_noise(s), _signal, V),
+            Misconception(
+                name="one root is missing: 1 − ᾱ_t in place of √(1 − ᾱ_t)",
+                breaks="v = √ᾱ_t ε − √(1 − ᾱ_t) x_0",
+                wrong=_mix(lambda s: s.alpha_bar - 1, _signal),
+                reread=V,
+            ),
+            Misconception(
+                name="one root is missing: ᾱ_t in place of √ᾱ_t",
+                breaks="v = √ᾱ_t ε − √(1 − ᾱ_t) x_0",
+                wrong=_mix(lambda s: -_noise(s), lambda s: s.alpha_bar),
+                reread=V,
+            ),
+            Misconception(
+                name="1 − √ᾱ_t in place of √(1 − ᾱ_t)",
+                breaks="v = √ᾱ_t ε − √(1 − ᾱ_t) x_0: the root goes over the difference",
+                wrong=_mix(lambda s: s.alpha_bar.sqrt() - 1, _signal),
+                reread=V,
+            ),
         ),
         hints=(
             "It has the form of q_sample. Only the coefficients trade places, and one sign turns.",
@@ -714,6 +819,18 @@ EXERCISES = (
             ),
             _one_late(1),
             _broadcast(_noise, _signal, V),
+            Misconception(
+                name="one root is missing: 1 − ᾱ_t in place of √(1 − ᾱ_t)",
+                breaks="ε = √(1 − ᾱ_t) x_t + √ᾱ_t v",
+                wrong=_mix(lambda s: 1 - s.alpha_bar, _signal),
+                reread=V,
+            ),
+            Misconception(
+                name="one root is missing: ᾱ_t in place of √ᾱ_t",
+                breaks="ε = √(1 − ᾱ_t) x_t + √ᾱ_t v",
+                wrong=_mix(_noise, lambda s: s.alpha_bar),
+                reread=V,
+            ),
         ),
         hints=(
             "Write x_t and v as a rotation of x_0 and ε. To rotate back, turn the sign of the sine.",

@@ -3,7 +3,7 @@
 #
 # {{ colab }}
 #
-# Chapter 04 ended with a sum of a thousand terms, nearly all of them divergences. This chapter turns it, line by line, into the loss that everybody trains with:
+# Chapter 04 ended with a sum of a thousand and one terms, all but one of them divergences. This chapter turns it, line by line, into the loss that everybody trains with:
 # draw a $t$, add noise, and ask the network what the noise was. On the way we find out what is thrown away, what that changes, and what it leaves alone.
 #
 # | | |
@@ -31,7 +31,7 @@ T, beta, alpha, abar = schedule.T, schedule.beta, schedule.alpha, schedule.alpha
 # %% [markdown]
 # ## Two Gaussians with the same variance
 #
-# The bound of chapter 04 is a sum over the steps. All but its first and last term are divergences between two Gaussians:
+# The bound of chapter 04 is $L_T + L_{T-1} + \dots + L_1 + L_0$. In $L_T$ there is nothing to learn, and $L_0$ has a section of its own below. Each term in between compares two Gaussians:
 # what the step *should* be if we knew $x_0$, and what the network makes of it without knowing.
 #
 # $$L_{t-1} = D_{\mathrm{KL}}\big(q(x_{t-1}\mid x_t, x_0)\ \big\|\ p_\theta(x_{t-1}\mid x_t)\big),
@@ -80,7 +80,7 @@ for m1, v1, m2, v2 in [(0.3, 0.04, 0.1, 0.04), (0.3, 0.02, 0.1, 0.04), (-1.0, 0.
 
 # %%
 def mean_distance(mu_tilde, mu_theta, t, sigma2):
-    """||mu_tilde - mu_theta||^2 / (2 sigma_t^2), eq. (8). Means: (B, ...), t: int64 (B,), sigma2: (T+1,). Returns (B,)."""
+    """||mu_tilde - mu_theta||^2 / (2 sigma_t^2), eq. (8). Means: (B, ...), t: int64 (B,), sigma2: (T+1,). Returns (B,), of the means' dtype."""
     ### BEGIN SOLUTION
     squared = (mu_tilde - mu_theta).square().flatten(1).sum(dim=1)  # (B, ...) -> (B,)
     return squared / (2 * sigma2[t].to(squared.dtype))
@@ -240,7 +240,7 @@ print("smallest at t =", int(weight.argmin()) + 1)
 assert torch.allclose(weight, losses.vlb_weight(schedule, "beta")[1:])
 
 # %% [markdown]
-# The two variances differ only at the first few steps. (At $t = 1$, $\tilde\beta_1 = 0$ would divide by zero; as in the published code $\tilde\beta_2$ stands in for it.)
+# The two weights differ most at the first steps: by a factor of two at $t = 2$, by 17 % at 10, by 2 % at 100. (At $t = 1$, $\tilde\beta_1 = 0$ would divide by zero; as in the published code $\tilde\beta_2$ stands in for it.)
 # That $t = 1$ fits into the same formula is not obvious. The section on $L_0$ shows it.
 #
 # ## L_simple: drop the weight
@@ -275,7 +275,7 @@ print(f"a network that knows:       {simple_loss(lambda xt, t: eps, x0, t, eps, 
 # %% [markdown]
 # ### It is a reweighting
 #
-# $L_{\text{simple}}$ is sometimes called an approximation of $L$. It is not: it is another mean of the same errors. $L$ counts the error of step $t$ with the weight $w_t$, $L_{\text{simple}}$ with the weight 1.
+# $L_{\text{simple}}$ is sometimes called an approximation of $L$. But for $t = 1$, where the weight itself is approximate (see $L_0$ below), nothing is approximated: it is another mean of the same errors. $L$ counts the error of step $t$ with the weight $w_t$, $L_{\text{simple}}$ with the weight 1.
 # Only the proportions between steps matter, so we scale both to add up to one, and divide.
 
 # %%
@@ -349,7 +349,7 @@ print(
 
 
 # %% [markdown]
-# The minimum moves, and each loss is won by its own $\theta$. The one of $L$ is better where $L$ has its weight, at small $t$, and the one of $L_{\text{simple}}$ everywhere else. The best slope at step $t$ alone would be $\sqrt{1-\bar\alpha_t}/v_t$: near 0 at small $t$, near 1 at large $t$. One parameter has to choose.
+# The minimum moves, and each loss is won by its own $\theta$. The one of $L$ is the better one at small $t$, up to 190, and the one of $L_{\text{simple}}$ after that. The best slope at step $t$ alone would be $\sqrt{1-\bar\alpha_t}/v_t$: near 0 at small $t$, near 1 at large $t$. One parameter has to choose.
 #
 # **The exact network.** Now let the model be as good as any can be. Split the error of any network at $\varepsilon^*(x_t, t) = \mathbb E[\varepsilon\mid x_t]$, the mean of all noises that could have led to this $x_t$:
 #
@@ -421,13 +421,13 @@ for name, share, style in (("L", share_L, "-"), ("L_simple", share_simple, "--")
     middle.semilogy(every, excess, style, label=label)
     right.plot(factors, curves[name] / curves[name].min(), style, marker="o", markersize=3, label=label)
 left.set(xlabel=r"$\theta$", title="one parameter", ylim=(0.95, 1.6))
-middle.set(xlabel="t", title="its excess error", ylim=(1e-5, 2))
+middle.set(xlabel="t", title="excess over the best slope", ylim=(1e-5, 2))
 right.set(xlabel="a", title=r"$(1 + a)\,\varepsilon^*$", ylim=(0.95, 1.6))
 for ax in (left, middle, right):
     ax.legend(frameon=False, fontsize=9, loc="lower right" if ax is middle else "upper center")
 viz.show(
     fig,
-    alt="Left: both losses of the one-parameter model over theta, each divided by its minimum; L is smallest at 0.77, L_simple at 0.93. Middle: the error above the best slope of each step; the model fitted to L is better up to t = 190, the one fitted to L_simple, ten times better, after that. Right: both losses of the exact network times 1 + a; both are smallest at a = 0.",
+    alt="Left: both losses of the one-parameter model over theta, each divided by its minimum; L is smallest at 0.77, L_simple at 0.93. Middle: the error above the best slope of each step; the model fitted to L is better up to t = 190, the one fitted to L_simple after that, and ten times better from t = 400 on. Each curve dips to zero at the one t whose best slope it has. Right: both losses of the exact network times 1 + a; both are smallest at a = 0.",
 )
 
 # %% [markdown]
@@ -535,14 +535,20 @@ sigma2_1 = float(beta[1])
 of_error = (1 - abar[1]) / abar[1] / (2 * sigma2_1)
 print(f"the factor is w_1: {bool(torch.isclose(of_error, weight[0], rtol=1e-10))}, {weight[0]:.4f}")
 constant = 0.5 * math.log(2 * math.pi * sigma2_1) - math.log(2 / 255)
-for off in (0, 1, 2, 4, 8):  # how many levels the mean is off
-    m = pixel - 2 / 255 * off
-    exactly = -float(losses.discretised_log_prob(pixel, m, sigma2_1))
-    roughly = float((pixel - m) ** 2) / (2 * sigma2_1) + constant
-    print(f"mean off by {off} levels:   L_0 {exactly:8.4f}   density times width {roughly:8.4f} nats")
+black = levels[:1]  # the first level, which owns a tail
+for kind, level in (("grey", pixel), ("black", black)):
+    for off in (0, 1, 2, 4, 8):  # how many levels the mean is off, towards black
+        m = level - 2 / 255 * off
+        exactly = -float(losses.discretised_log_prob(level, m, sigma2_1))
+        roughly = float((level - m) ** 2) / (2 * sigma2_1) + constant
+        print(f"{kind:5s} mean off by {off}:   L_0 {exactly:8.4f}   density times width {roughly:8.4f} nats")
+
+print(f"noise in x_1: {127.5 * beta[1].sqrt():.1f} levels")
+print(f"black pixels in the 8x8 digits: {(data.digits().images == 0).float().mean():.2f} of all")
 
 # %% [markdown]
-# Good near the mean, where nearly all pixels are; a few per cent off further out.
+# Inside the scale it is good: about 2 % off for a mean that misses by two levels or less, 4 % for eight. At the ends it is not. A mean at or beyond black leaves a black pixel little to pay for,
+# since the open tail is its own, and density times width does not know that. Half of the pixels of the small digits are black.
 #
 # ## Four names for one answer
 #
@@ -552,7 +558,7 @@ for off in (0, 1, 2, 4, 8):  # how many levels the mean is off
 # |---|---|---|
 # | $\hat\varepsilon$ | $\hat\varepsilon$ | $(x_t - \sqrt{1-\bar\alpha_t}\,\hat\varepsilon)/\sqrt{\bar\alpha_t}$ |
 # | $\hat x_0$ | $(x_t - \sqrt{\bar\alpha_t}\,\hat x_0)/\sqrt{1-\bar\alpha_t}$ | $\hat x_0$ |
-# | $\hat v$ | $\sqrt{1-\bar\alpha_t}\,x_t + \sqrt{\bar\alpha_t}\,\hat v$ | $\sqrt{\bar\alpha_t}\,x_t - \sqrt{1-\bar\alpha_t}\,\hat v$ |
+# | $\hat v$ | exercise 05.6 | after exercise 05.6 |
 # | score $\hat s$ | $-\sqrt{1-\bar\alpha_t}\,\hat s$ | $(x_t + (1-\bar\alpha_t)\,\hat s)/\sqrt{\bar\alpha_t}$ |
 #
 # That $-\varepsilon^*/\sqrt{1-\bar\alpha_t}$ really is the gradient of a log density can be checked where the density is known. `mixture.noised(t)` is $q(x_t)$ in closed form, and its score comes from automatic differentiation:
@@ -580,7 +586,7 @@ for k in (1, 300, 1000):
 
 # %%
 def v_target(x0, t, eps, schedule):
-    """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0. x0 and eps: (B, ...), t: int64 (B,). Shaped as x0."""
+    """v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x_0. x0 and eps: (B, ...), t: int64 (B,). Shape and dtype of x0."""
     ### BEGIN SOLUTION
     signal = process.at(schedule.alpha_bar.sqrt(), t, x0)
     noise = process.at((1 - schedule.alpha_bar).sqrt(), t, x0)
@@ -600,7 +606,7 @@ v_target = check("05.5", v_target)
 
 # %%
 def eps_from_v(xt, t, v, schedule):
-    """The noise that belongs to x_t and v. xt and v: (B, ...), t: int64 (B,). Shaped as xt."""
+    """The noise that belongs to x_t and v. xt and v: (B, ...), t: int64 (B,). Shape and dtype of xt."""
     ### BEGIN SOLUTION
     signal = process.at(schedule.alpha_bar.sqrt(), t, xt)
     noise = process.at((1 - schedule.alpha_bar).sqrt(), t, xt)
@@ -613,6 +619,8 @@ eps_from_v = check("05.6", eps_from_v)
 # hint("05.6")
 
 # %% [markdown]
+# So $\hat\varepsilon = \sqrt{1-\bar\alpha_t}\,x_t + \sqrt{\bar\alpha_t}\,\hat v$ and, by the other row of the transpose, $\hat x_0 = \sqrt{\bar\alpha_t}\,x_t - \sqrt{1-\bar\alpha_t}\,\hat v$: the row that the table left open.
+#
 # Now the round trips: from each of the four to $x_0$ and to $\varepsilon$. In `float64` all must come back; in `float32`, the precision in which networks run, we ask whether $x_0$ comes back to five decimals.
 
 
@@ -714,7 +722,7 @@ assert holds
 
 # %% [markdown]
 # In the paper's table 2 the plain squared error on $\tilde\mu$ has no score: training was unstable. The paper does not say why. One thing can be said, though. By (10), $\tilde\mu_t$ is $x_t/\sqrt{\alpha_t}$ less a very small share of the noise.
-# A network that is asked for it must first hand back $x_t$, which it was given, and do so to better than a hundredth before its answer says anything about the noise:
+# A network that is asked for it must first hand back $x_t$, which it was given, and do so to about a hundredth or better before its answer says anything about the noise:
 
 # %%
 print(f"share of the noise in mu_tilde: {of_mu.sqrt().min():.4f} to {of_mu.sqrt().max():.4f}")
@@ -737,15 +745,15 @@ for ax in (left, right):
     ax.legend(frameon=False, fontsize=8, ncol=2, loc="lower right")
 viz.show(
     fig,
-    alt="Left: how much an error of one in the answer moves x0_hat: for eps and the score it grows to 157 at t = 1000, for x0 it is 1, for v it rises from 0.01 to 1. Right: the weight that the plain squared error of each puts on the error in the noise, scaled to mean 1: flat for eps; for x0 and v nearly all of it at large t; for the score nearly all at small t; the bound L lies between eps and the score.",
+    alt="Left: how much an error of one in the answer moves x0_hat: for eps and the score it grows to 157 at t = 1000, for x0 it is 1, for v it rises from 0.01 to 1. Right: the weight that the plain squared error of each puts on the error in the noise, scaled to mean 1: flat for eps; for x0 and v nearly all of it at large t; for the score nearly all at small t; the bound L leans to small t as the score does, but much less.",
 )
 
 # %% [markdown]
 # ### What can be known
 #
-# An error of 0.01 is not equally easy for each. Take $\varepsilon$ at $t = 1$: the image is nearly clean, and to tell the noise in it from the fine detail of the image is hopeless.
+# An error of 0.01 is not equally easy for each. Take $\varepsilon$ at $t = 1$: the image is nearly clean, and the little noise in it is hard to tell from fine detail of the image.
 # At $t = 1000$ it is trivial: $x_t$ *is* the noise. For $x_0$ it is the other way round. How much of a target nobody can know, given $x_t$, the exact network tells.
-# We take 300 digits, with a little Gaussian variation (standard deviation 0.1) in every pixel, so that the data is a mixture of 300 Gaussians in 64 dimensions.
+# We take 300 digits, with a little Gaussian variation (standard deviation 0.1) in every pixel, so that the data is a mixture of 300 Gaussians in 64 dimensions. The variation plays the part of fine detail.
 
 # %%
 digits = data.from_uint8(data.digits().images).double()  # (1797, 1, 8, 8)
@@ -772,6 +780,13 @@ print("share of the target's variance that the best network cannot know")
 for k in (1, 100, 300, 500, 1000):
     print(f"t = {k:4d}   " + "   ".join(f"{name} {row[steps.index(k)]:.2f}" for name, row in unknown.items()))
 
+t_1 = torch.ones(len(some), dtype=torch.int64)
+for detail in (0.1, 0.01, 0.001):  # eps at t = 1 again, for more and less of the variation
+    finer = exact.Mixture(smooth_digits.means, torch.full((300,), detail**2), smooth_digits.weights)
+    x1 = process.q_sample(finer.sample(len(some), generator), t_1, some_eps, schedule)
+    lost = (some_eps - finer.eps(x1, t_1, schedule)).square().mean() / some_eps.square().mean()
+    print(f"variation {detail:5.3f}, noise {(1 - abar[1]).sqrt():.3f}:   eps at t = 1 {lost:.2f}")
+
 # %%
 fig, ax = viz.figure(6.2, 2.8)
 for name, style in (("eps", "-"), ("x0", "--"), ("v", "-.")):
@@ -780,11 +795,11 @@ ax.set(xlabel="t", title="share of the target that nobody can know", ylim=(0, 1.
 ax.legend(frameon=False)
 viz.show(
     fig,
-    alt="Three curves over t. For eps the unknown share falls from 1 at t = 1 to below 0.1 at t = 100 and to 0 at the end. For x0 it rises from 0 to 1, most steeply around t = 350. For v it is 1 at both ends and lowest in between.",
+    alt="Three curves over t. For eps the unknown share falls from 1 at t = 1 to below 0.1 at t = 100 and, but for a low hump around t = 300, to 0 at the end. For x0 it rises from 0 to 1, most steeply around t = 350. For v it is 1 at both ends and lowest in between.",
 )
 
 # %% [markdown]
-# Read the curves from both ends. Near $t = 1$ the image can be copied from $x_t$ and the noise cannot be known; near $T$ it is the reverse. The target $v$ is, at each end, the one of the two that can *not* be copied from the input:
+# Read the curves from both ends. Near $t = 1$ the image can be copied from $x_t$ and the noise cannot be known; near $T$ it is the reverse. (The first half of this is about the data: where the detail is finer than the noise, as in the last line printed, even the noise at $t = 1$ can be known. The hump of $\varepsilon$ near $t = 300$ is where $x_t$ no longer says which digit it was.) The target $v$ is, at each end, the one of the two that can *not* be copied from the input:
 # so its answer always carries news, and by the table above it spoils neither $\hat x_0$ nor $\hat\varepsilon$. Later models often predict $v$ for this reason, above all where the last step holds no signal at all and $\varepsilon$ would be a mere copy of the input.
 # For the paper's thousand steps on images, $\varepsilon$ with $L_{\text{simple}}$ was the best of what it tried (its table 2); predicting $x_0$ gave worse samples in early experiments (its section 3.2).
 #
@@ -867,7 +882,7 @@ for name, factor in {"T w_t": T * weight[drawn - 1], "w_t": weight[drawn - 1]}.i
     away = abs(float(draws.mean()) - exact_L) / float(draws.std() / math.sqrt(n))
     assert (away < 4) == (name == "T w_t")
     print(
-        f"factor {name:5s}: estimate {draws.mean():.2f}, exact {exact_L:.2f}   within 4 standard errors: {away < 4}"
+        f"factor {name:5s}: estimate {draws.mean():.4f}, exact {exact_L:.4f}   within 4 standard errors: {away < 4}"
     )
 
 mean_error = float(scaled_error[:, 4].mean())
@@ -953,7 +968,7 @@ for name, optimiser, lr in [("SGD", torch.optim.SGD, 1e-4), ("Adam", torch.optim
 # Drawing $t$ uniformly is not the only way to estimate $L$. Draw it with probability $p_t$ and use $\frac{w_t}{p_t}\|\varepsilon-\varepsilon_\theta\|^2$ instead.
 #
 # 1. Show that this is unbiased for any $p_t > 0$. Which $p_t$ gives the smallest variance? (Compare second moments, and remember Cauchy and Schwarz.)
-# 2. For the mixture of two Gaussians and the exact network, compute the standard deviation of one draw, exactly, for uniform $p_t$, for $p_t \propto w_t$, and for the best $p_t$. `at_step(k)`, `mean` and `weight` are all you need.
+# 2. For the mixture of two Gaussians and the exact network, compute the standard deviation of one draw, exactly, for uniform $p_t$, for $p_t \propto w_t$, and for the best $p_t$. `at_step(k)`, `grid_eps`, `mean`, `weight` and `exact_L` are all you need.
 # 3. How many uniform draws are worth one draw of the best kind? What would you do in training, where the second moments are not known?
 # 4. Someone draws $t$ with $p_t\propto w_t$ and minimises the plain $\|\varepsilon-\varepsilon_\theta\|^2$, without dividing by $p_t$. Which loss is that?
 #

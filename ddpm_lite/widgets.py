@@ -418,7 +418,6 @@ class LossCurve:
         self.numbers: list[int] = []
         self.losses: list[float] = []
         self.means: list[float] = []
-        self._weight = self._mean = 0.0
         self._start = self._due = time.monotonic()
         self._shown = 0  # losses in the picture
         self._display = None
@@ -426,7 +425,7 @@ class LossCurve:
         (self._dots,) = self._axes.plot([], [], ".", color=viz.COLORS["sky"], markersize=2.5, alpha=0.6)
         (self._line,) = self._axes.plot([], [], color=viz.COLORS["blue"], linewidth=1.6)
         self._axes.set(xlim=(0, total), xlabel="step", ylabel=title, yscale="log")
-        self._axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        self._axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         self._axes.yaxis.set_major_formatter("{x:g}")
         self._axes.yaxis.set_minor_locator(NullLocator())
         self._figure.set_layout_engine("none")  # room for any label, so that nothing jumps
@@ -434,11 +433,13 @@ class LossCurve:
 
     def update(self, number: int, loss: float) -> None:
         """Take in the loss of step `number`; draw, if the last drawing is long enough ago."""
-        self._weight = SMOOTH * self._weight + 1 - SMOOTH
-        self._mean = SMOOTH * self._mean + (1 - SMOOTH) * loss
+        count, loss = len(self.losses), float(loss)
+        decay = min(
+            SMOOTH, count / (count + 5)
+        )  # short at first, or the high losses of the start would linger
+        self.means.append(loss if not count else decay * self.means[-1] + (1 - decay) * loss)
         self.numbers.append(number)
-        self.losses.append(float(loss))
-        self.means.append(float(self._mean / self._weight))
+        self.losses.append(loss)
         if time.monotonic() >= self._due:
             self.draw()
 

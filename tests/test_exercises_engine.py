@@ -224,7 +224,7 @@ def drops_gradient(x, t, e, table):
         (in_place, "mutates", "it changes its argument `x`"),
         (spoils_the_table, "mutates", "it changes its argument `table.a`"),
         (spoils_what_the_table_keeps, "mutates", "it changes its argument `table.root`"),
-        (single_precision, "precision", "right to about four digits only"),
+        (single_precision, "precision", "right as far as float32 goes, but not in float64"),
         (a_little_off, "value", "the numbers differ"),
     ],
 )

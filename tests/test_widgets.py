@@ -423,6 +423,14 @@ def test_loss_is_smoothed_without_a_bias_to_its_start():
     assert 0.25 < curve.means[-1] < 0.3 and curve.losses[-1] == 1.25
 
 
+def test_running_mean_does_not_trail_behind_a_loss_that_falls_fast():
+    curve = widgets.LossCurve(200, seconds=0)
+    curve.draw = lambda: None
+    for number in range(1, 201):
+        curve.update(number, 1.0 if number <= 5 else 0.1)
+    assert curve.means[49] < 0.13 and abs(curve.means[-1] - 0.1) < 0.003
+
+
 def test_curve_is_drawn_when_a_training_is_left_or_fails(monkeypatch):
     def fails():
         yield Step(1, 1.0)

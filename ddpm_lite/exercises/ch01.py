@@ -4,12 +4,10 @@ import torch
 from torch import Tensor
 
 from ddpm_lite import process, schedules
-from ddpm_lite.exercises.engine import Case, Exercise, Misconception, rand, randn
+from ddpm_lite.exercises.cases import PAPER, SHORT, broadcast, first_t, images, late, mix
+from ddpm_lite.exercises.engine import Case, Exercise, Misconception
 from ddpm_lite.process import at
 from ddpm_lite.schedules import Schedule
-
-SCHEDULE = schedules.linear(T=1000)
-SHORT = schedules.from_beta([0.1, 0.4, 0.2, 0.5, 0.3], "five rough steps")
 
 HOW_MUCH = "How much noise: β, α and ᾱ"
 ONE_STEP = "One step"
@@ -30,7 +28,7 @@ def alpha_bar(beta: Tensor) -> Tensor:
 
 def _betas():
     yield Case("five rough steps", SHORT.beta)
-    yield Case("the paper's schedule, T = 1000", SCHEDULE.beta)
+    yield Case("the paper's schedule, T = 1000", PAPER.beta)
     yield Case("a cosine schedule, T = 40, float32", schedules.cosine(T=40).beta.float())
 
 
@@ -38,82 +36,18 @@ def _one_factor_late(beta):
     return torch.cat([beta.new_ones(1), torch.cumprod(1 - beta, dim=0)[:-1]])
 
 
-# ---------------------------------------------------------------------------------------------------
-# Images at several t: B differs from C, H and W, except in the case that gives wrong broadcasting away.
-
-
-def _images(latest: int):
-    """Cases (image in [-1, 1), t, noise, schedule); `latest` is the largest t of the float32 case."""
-    g, t = randn, torch.tensor
-    x, wide = rand(4, 1, 8, 6), rand(2, 3, 7, 5, seed=1, dtype=torch.float64)
-    yield Case("4 images of (1, 8, 6), float32", x, t([1, 2, latest, 60]), g(4, 1, 8, 6, seed=2), SCHEDULE)
-    yield Case(
-        "2 images of (3, 7, 5), float64",
-        wide,
-        t([1000, 300]),
-        g(*wide.shape, seed=3, dtype=wide.dtype),
-        SCHEDULE,
-    )
-    square = rand(5, 2, 3, 5, seed=4)
-    yield Case("as many images as columns", square, t([1, 2, 3, 4, 5]), g(5, 2, 3, 5, seed=5), SHORT)
-    points = rand(2, 3, seed=6, dtype=torch.float64).T  # (3, 2), and not contiguous in memory
-    yield Case(
-        "3 points of 2 numbers, not contiguous",
-        points,
-        t([5, 1, 3]),
-        g(3, 2, seed=7, dtype=points.dtype),
-        SHORT,
-    )
-
-
-def _noising():
-    yield from _images(latest=1000)
-
-
 def _denoising():
     """At t = 1000 predict_x0 divides by 0.0064; in float32 two right orders of arithmetic would differ there."""
-    yield from _images(latest=500)
-
-
-def _mix(of_x, of_eps):
-    """A wrong implementation: x times one coefficient plus eps times another, functions of (schedule) -> (T+1,)."""
-
-    def wrong(x: Tensor, t: Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
-        return at(of_x(schedule), t, x) * x + at(of_eps(schedule), t, x) * eps
-
-    return wrong
+    yield from images(latest=500)
 
 
 def _ones(schedule: Schedule) -> Tensor:
     return torch.ones_like(schedule.beta)
 
 
-def _late(values: Tensor) -> Tensor:
-    """values[t - 1] at index t."""
-    return torch.cat([values[:1], values[:-1]])
-
-
 def _last(values: Tensor) -> Tensor:
     """values[T] at every index."""
     return torch.full_like(values, float(values[-1]))
-
-
-def _unshaped(of_x, of_eps):
-    """`_mix` without (B,) -> (B, 1, 1, 1): the coefficients run along the columns, or do not fit."""
-
-    def wrong(x: Tensor, t: Tensor, eps: Tensor, schedule: Schedule) -> Tensor:
-        return of_x(schedule)[t].to(x.dtype) * x + of_eps(schedule)[t].to(x.dtype) * eps
-
-    return wrong
-
-
-def _broadcast(of_x, of_eps) -> Misconception:
-    return Misconception(
-        name="a coefficient of shape (B,) multiplies along the columns, not along the batch",
-        breaks="each image has its own t, so its coefficient needs the shape (B, 1, …, 1)",
-        wrong=_unshaped(of_x, of_eps),
-        reread=ONE_STEP,
-    )
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -127,7 +61,7 @@ def snr(t: Tensor, schedule: Schedule) -> Tensor:
 
 def _steps():
     yield Case(
-        "first, middle and last t of the paper's schedule", torch.tensor([1, 2, 259, 500, 1000]), SCHEDULE
+        "first, middle and last t of the paper's schedule", torch.tensor([1, 2, 259, 500, 1000]), PAPER
     )
     yield Case("five rough steps", torch.tensor([5, 3, 1, 2]), SHORT)
 
@@ -192,6 +126,12 @@ EXERCISES = (
                 wrong=lambda beta: torch.cumprod(1 - beta, dim=0).sqrt(),
                 reread=HOW_MUCH,
             ),
+            Misconception(
+                name="the t-th α to the power of t, where the product of t different α belongs",
+                breaks="ᾱ_t = α_1 α_2 ⋯ α_t, and no two α_t are alike",
+                wrong=lambda beta: (1 - beta) ** torch.arange(len(beta)),
+                reread=HOW_MUCH,
+            ),
         ),
         hints=(
             "First make α from β. Then each entry is the one before it times one more α.",
@@ -203,51 +143,58 @@ EXERCISES = (
         id="01.2",
         title="q_step: one noising step",
         reference=process.q_step,
-        cases=_noising,
+        cases=images,
         misconceptions=(
             Misconception(
                 name="the variance β_t used as a standard deviation",
                 breaks="x_t = √(1 − β_t) x_{t−1} + √β_t ε: the noise has variance β_t, so its factor is √β_t",
-                wrong=_mix(lambda s: s.alpha.sqrt(), lambda s: s.beta),
+                wrong=mix(lambda s: s.alpha.sqrt(), lambda s: s.beta),
                 reread=ONE_STEP,
             ),
             Misconception(
                 name="the image multiplied by 1 − β_t, without the square root",
                 breaks="the mean of q(x_t | x_{t−1}) is √(1 − β_t) x_{t−1}   (eq. 2)",
-                wrong=_mix(lambda s: s.alpha, lambda s: s.beta.sqrt()),
+                wrong=mix(lambda s: s.alpha, lambda s: s.beta.sqrt()),
                 reread=WHY_ROOT,
             ),
             Misconception(
                 name="both square roots are missing",
                 breaks="x_t = √(1 − β_t) x_{t−1} + √β_t ε   (eq. 2)",
-                wrong=_mix(lambda s: s.alpha, lambda s: s.beta),
+                wrong=mix(lambda s: s.alpha, lambda s: s.beta),
                 reread=WHY_ROOT,
             ),
             Misconception(
                 name="noise is added but the image is not shrunk, so the variance grows without end",
                 breaks="(1 − β_t) · 1 + β_t = 1: the step gives away as much variance as it takes in",
-                wrong=_mix(_ones, lambda s: s.beta.sqrt()),
+                wrong=mix(_ones, lambda s: s.beta.sqrt()),
                 reread=WHY_ROOT,
             ),
             Misconception(
                 name="the two coefficients are swapped",
                 breaks="a step keeps √(1 − β_t) of the image, nearly all, and adds √β_t of noise, a little",
-                wrong=_mix(lambda s: s.beta.sqrt(), lambda s: s.alpha.sqrt()),
+                wrong=mix(lambda s: s.beta.sqrt(), lambda s: s.alpha.sqrt()),
                 reread=ONE_STEP,
             ),
             Misconception(
                 name="ᾱ_t in place of α_t: this is the jump from x_0, not the step from x_{t−1}",
                 breaks="q(x_t | x_{t−1}) knows only this step's β_t   (eq. 2)",
-                wrong=_mix(lambda s: s.alpha_bar.sqrt(), lambda s: (1 - s.alpha_bar).sqrt()),
+                wrong=mix(lambda s: s.alpha_bar.sqrt(), lambda s: (1 - s.alpha_bar).sqrt()),
                 reread=ONE_STEP,
             ),
             Misconception(
                 name="off by one: β_{t−1} in place of β_t",
                 breaks="beta[t] belongs to the step that leads to x_t; index 0 is the clean image",
-                wrong=_mix(lambda s: _late(s.alpha.sqrt()), lambda s: _late(s.beta.sqrt())),
+                wrong=mix(lambda s: late(s.alpha.sqrt()), lambda s: late(s.beta.sqrt())),
                 reread=HOW_MUCH,
             ),
-            _broadcast(lambda s: s.alpha.sqrt(), lambda s: s.beta.sqrt()),
+            broadcast(lambda s: s.alpha.sqrt(), lambda s: s.beta.sqrt(), ONE_STEP),
+            first_t(process.q_step, 1, ONE_STEP),
+            Misconception(
+                name="1 − √α_t, where √(1 − α_t) = √β_t belongs",
+                breaks="the noise has variance β_t = 1 − α_t, so it is multiplied by the root of all of that",
+                wrong=mix(lambda s: s.alpha.sqrt(), lambda s: 1 - s.alpha.sqrt()),
+                reread=ONE_STEP,
+            ),
         ),
         hints=(
             "Look up this step's β for each image: schedule.beta[t] has shape (B,). The images have shape (B, C, H, W).",
@@ -260,57 +207,64 @@ EXERCISES = (
         id="01.3",
         title="q_sample: all t steps in one jump",
         reference=process.q_sample,
-        cases=_noising,
+        cases=images,
         misconceptions=(
             Misconception(
                 name="the variance 1 − ᾱ_t used as a standard deviation",
                 breaks="x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε   (eq. 4): N(·, 1 − ᾱ_t) names a variance",
-                wrong=_mix(lambda s: s.alpha_bar.sqrt(), lambda s: 1 - s.alpha_bar),
+                wrong=mix(lambda s: s.alpha_bar.sqrt(), lambda s: 1 - s.alpha_bar),
                 reread=ONE_JUMP,
             ),
             Misconception(
                 name="the image multiplied by ᾱ_t, without the square root",
                 breaks="the mean of q(x_t | x_0) is √ᾱ_t x_0   (eq. 4)",
-                wrong=_mix(lambda s: s.alpha_bar, lambda s: (1 - s.alpha_bar).sqrt()),
+                wrong=mix(lambda s: s.alpha_bar, lambda s: (1 - s.alpha_bar).sqrt()),
                 reread=ONE_JUMP,
             ),
             Misconception(
                 name="both square roots are missing",
                 breaks="x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε   (eq. 4)",
-                wrong=_mix(lambda s: s.alpha_bar, lambda s: 1 - s.alpha_bar),
+                wrong=mix(lambda s: s.alpha_bar, lambda s: 1 - s.alpha_bar),
                 reread=ONE_JUMP,
             ),
             Misconception(
                 name="α_t in place of ᾱ_t: this is one step, not t of them",
                 breaks="ᾱ_t = α_1 α_2 ⋯ α_t gathers all the steps from x_0 to x_t",
-                wrong=_mix(lambda s: s.alpha.sqrt(), lambda s: s.beta.sqrt()),
+                wrong=mix(lambda s: s.alpha.sqrt(), lambda s: s.beta.sqrt()),
                 reread=ONE_JUMP,
             ),
             Misconception(
                 name="ᾱ_T in place of ᾱ_t: every image is noised all the way",
                 breaks="the product ᾱ_t stops at this image's own t",
-                wrong=_mix(lambda s: _last(s.alpha_bar.sqrt()), lambda s: _last((1 - s.alpha_bar).sqrt())),
+                wrong=mix(lambda s: _last(s.alpha_bar.sqrt()), lambda s: _last((1 - s.alpha_bar).sqrt())),
                 reread=HOW_MUCH,
             ),
             Misconception(
                 name="the two coefficients are swapped",
                 breaks="√ᾱ_t belongs to the image and √(1 − ᾱ_t) to the noise   (eq. 4)",
-                wrong=_mix(lambda s: (1 - s.alpha_bar).sqrt(), lambda s: s.alpha_bar.sqrt()),
+                wrong=mix(lambda s: (1 - s.alpha_bar).sqrt(), lambda s: s.alpha_bar.sqrt()),
                 reread=ONE_JUMP,
             ),
             Misconception(
                 name="the noise of the last step only, √β_t, beside the image's √ᾱ_t",
                 breaks="ᾱ_t + (1 − ᾱ_t) = 1: the noise of all t steps adds up to the variance 1 − ᾱ_t",
-                wrong=_mix(lambda s: s.alpha_bar.sqrt(), lambda s: s.beta.sqrt()),
+                wrong=mix(lambda s: s.alpha_bar.sqrt(), lambda s: s.beta.sqrt()),
                 reread=ONE_JUMP,
             ),
             Misconception(
                 name="off by one: ᾱ_{t−1} in place of ᾱ_t",
                 breaks="alpha_bar[t] belongs to x_t; index 0 is the clean image, with ᾱ_0 = 1",
-                wrong=_mix(lambda s: _late(s.alpha_bar.sqrt()), lambda s: _late((1 - s.alpha_bar).sqrt())),
+                wrong=mix(lambda s: late(s.alpha_bar.sqrt()), lambda s: late((1 - s.alpha_bar).sqrt())),
                 reread=HOW_MUCH,
             ),
-            _broadcast(lambda s: s.alpha_bar.sqrt(), lambda s: (1 - s.alpha_bar).sqrt()),
+            broadcast(lambda s: s.alpha_bar.sqrt(), lambda s: (1 - s.alpha_bar).sqrt(), ONE_STEP),
+            first_t(process.q_sample, 1, ONE_STEP),
+            Misconception(
+                name="1 − √ᾱ_t, where √(1 − ᾱ_t) belongs",
+                breaks="the noise has variance 1 − ᾱ_t, so it is multiplied by the root of all of that",
+                wrong=mix(lambda s: s.alpha_bar.sqrt(), lambda s: 1 - s.alpha_bar.sqrt()),
+                reread=ONE_JUMP,
+            ),
         ),
         hints=(
             "It has the form of q_step. Only the two coefficients change.",
@@ -353,6 +307,12 @@ EXERCISES = (
                 breaks="SNR(t) = ᾱ_t / (1 − ᾱ_t); we take its log only for the plot",
                 wrong=_ratio(lambda ab: (ab / (1 - ab)).log()),
                 reread=SIGNAL,
+            ),
+            Misconception(
+                name="off by one: the ratio of the step before",
+                breaks="entry t of the schedule belongs to step t; entry 0 is the clean image, which has no noise",
+                wrong=lambda t, schedule: schedule.alpha_bar[t - 1] / (1 - schedule.alpha_bar[t - 1]),
+                reread=HOW_MUCH,
             ),
         ),
         hints=(
@@ -409,6 +369,7 @@ EXERCISES = (
                 wrong=_back(lambda s: -(1 - s.alpha_bar).sqrt(), lambda s: s.alpha_bar.sqrt()),
                 reread=UNDO,
             ),
+            first_t(process.predict_x0, 1, ONE_STEP),
         ),
         hints=(
             "Start from x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε and solve it for x_0, on paper.",

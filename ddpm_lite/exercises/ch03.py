@@ -3,13 +3,11 @@
 import torch
 from torch import Tensor
 
-from ddpm_lite import process, schedules
+from ddpm_lite import process
+from ddpm_lite.exercises.cases import PAPER, SHORT, first_t, late
 from ddpm_lite.exercises.engine import Case, Exercise, Misconception, rand, randn
 from ddpm_lite.process import at
 from ddpm_lite.schedules import Schedule
-
-SCHEDULE = schedules.linear(T=1000)
-SHORT = schedules.from_beta([0.1, 0.4, 0.2, 0.5, 0.3], "five rough steps")
 
 SQUARE = "Completing the square"
 POSTERIOR = "The posterior: mean and variance"
@@ -18,11 +16,6 @@ REPORT = "A bar that went missing"
 VARIANCE = "Which variance?"
 STEP = "One reverse step"
 NOTHING = "A sampler with nothing to learn"
-
-
-def _late(values: Tensor) -> Tensor:
-    """values[t - 1] at index t."""
-    return torch.cat([values[:1], values[:-1]])
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -35,7 +28,7 @@ def beta_tilde(t: Tensor, schedule: Schedule) -> Tensor:
 
 
 def _steps():
-    yield Case("first, middle and last t of the paper's schedule", torch.tensor([1, 2, 488, 1000]), SCHEDULE)
+    yield Case("first, middle and last t of the paper's schedule", torch.tensor([1, 2, 488, 1000]), PAPER)
     yield Case("five rough steps", torch.tensor([5, 3, 1, 2]), SHORT)
 
 
@@ -62,14 +55,14 @@ def _batches():
         rand(4, 1, 8, 6),
         randn(4, 1, 8, 6, seed=2),
         t([80, 300, 1000, 60]),
-        SCHEDULE,
+        PAPER,
     )
     yield (
         "3 images of (3, 7, 5), float64",
         rand(3, 3, 7, 5, seed=1, dtype=torch.float64),
         randn(3, 3, 7, 5, seed=3, dtype=torch.float64),
         t([2, 1000, 300]),
-        SCHEDULE,
+        PAPER,
     )
     yield (
         "as many images as columns",
@@ -227,19 +220,19 @@ def _weighing():
     t = [300, 150, 700, 1000]
     yield Case(
         "4 noised images and 6 of (1, 4, 3)",
-        noised(six, [0, 2, 5, 3], t, SCHEDULE, 1),
+        noised(six, [0, 2, 5, 3], t, PAPER, 1),
         torch.tensor(t),
         six,
-        SCHEDULE,
+        PAPER,
     )
     five = rand(5, 2, 3, 2, seed=2)
     t = [400, 600]
     yield Case(
         "2 noised images and 5 of (2, 3, 2), float32",
-        noised(five, [4, 1], t, SCHEDULE, 3),
+        noised(five, [4, 1], t, PAPER, 3),
         torch.tensor(t),
         five,
-        SCHEDULE,
+        PAPER,
     )
     points = rand(2, 3, seed=4, dtype=torch.float64).T  # (3, 2), and not contiguous in memory
     t = [5, 1, 3]
@@ -256,7 +249,7 @@ def _weighing():
         randn(2, 1, 8, 8, seed=7, dtype=torch.float64),
         torch.tensor([20, 20]),
         large,
-        SCHEDULE,
+        PAPER,
     )
 
 
@@ -353,7 +346,7 @@ EXERCISES = (
                 name="√ᾱ_t in place of √α_t in the factor of x_t",
                 breaks="the factor of x_t is √α_t (1 − ᾱ_{t−1}) / (1 − ᾱ_t)   (eq. 7): it goes back one step",
                 wrong=_posterior(
-                    of_xt=lambda s: s.alpha_bar.sqrt() * _late(1 - s.alpha_bar) / (1 - s.alpha_bar)
+                    of_xt=lambda s: s.alpha_bar.sqrt() * late(1 - s.alpha_bar) / (1 - s.alpha_bar)
                 ),
                 reread=POSTERIOR,
             ),
@@ -373,8 +366,8 @@ EXERCISES = (
                 name="the square roots are missing in both factors",
                 breaks="μ̃_t = √ᾱ_{t−1} β_t / (1 − ᾱ_t) x_0 + √α_t (1 − ᾱ_{t−1}) / (1 − ᾱ_t) x_t   (eq. 7)",
                 wrong=_posterior(
-                    lambda s: _late(s.alpha_bar) * s.beta / (1 - s.alpha_bar),
-                    lambda s: s.alpha * _late(1 - s.alpha_bar) / (1 - s.alpha_bar),
+                    lambda s: late(s.alpha_bar) * s.beta / (1 - s.alpha_bar),
+                    lambda s: s.alpha * late(1 - s.alpha_bar) / (1 - s.alpha_bar),
                 ),
                 reread=POSTERIOR,
             ),
@@ -382,8 +375,8 @@ EXERCISES = (
                 name="α in place of ᾱ everywhere",
                 breaks="x_{t−1} and x_t hold the noise of all steps so far: 1 − ᾱ_{t−1} and 1 − ᾱ_t   (eq. 4)",
                 wrong=_posterior(
-                    lambda s: _late(s.alpha.sqrt()),
-                    lambda s: s.alpha.sqrt() * _late(s.beta) / s.beta,
+                    lambda s: late(s.alpha.sqrt()),
+                    lambda s: s.alpha.sqrt() * late(s.beta) / s.beta,
                 ),
                 reread=POSTERIOR,
             ),
@@ -391,7 +384,7 @@ EXERCISES = (
                 name="the mean of the forward process, √ᾱ_{t−1} x_0: x_t is not used",
                 breaks="μ̃_t is a compromise between what x_0 and what x_t say of x_{t−1}   (eq. 7)",
                 wrong=_posterior(
-                    lambda s: _late(s.alpha_bar).sqrt(),
+                    lambda s: late(s.alpha_bar).sqrt(),
                     lambda s: torch.zeros_like(s.beta),
                 ),
                 reread=SQUARE,
@@ -426,6 +419,7 @@ EXERCISES = (
                 wrong=_only_mean,
                 reread=POSTERIOR,
             ),
+            first_t(process.q_posterior, 2, POSTERIOR),
         ),
         hints=(
             "Two factors, (B,) each, from ᾱ_{t−1}, ᾱ_t, α_t and β_t. per_image(factor, x0) gives them their shape.",
@@ -514,8 +508,8 @@ EXERCISES = (
                 name="off by one: every coefficient is that of t − 1",
                 breaks="beta[t], alpha[t] and alpha_bar[t] belong to x_t; index 0 is the clean image",
                 wrong=_mean(
-                    lambda s: _late(s.alpha.rsqrt()),
-                    lambda s: _late(_right_share(s) * s.alpha.rsqrt()),
+                    lambda s: late(s.alpha.rsqrt()),
+                    lambda s: late(_right_share(s) * s.alpha.rsqrt()),
                 ),
                 reread=NOISE,
             ),
@@ -525,6 +519,7 @@ EXERCISES = (
                 wrong=_unshaped_mean,
                 reread=NOISE,
             ),
+            first_t(mu_from_eps, 1, NOISE),
         ),
         hints=(
             "Inside the brackets: x_t less a small share of the noise. Then all of it is divided by √α_t, of this step alone.",
@@ -593,6 +588,7 @@ EXERCISES = (
                 wrong=_noisy(lambda s, t: (s.beta / s.alpha).sqrt()[t] * (t > 1)),
                 reread=STEP,
             ),
+            first_t(p_sample, 1, STEP),
         ),
         hints=(
             "It is mu_from_eps plus noise of standard deviation √β_t, except where t is 1.",

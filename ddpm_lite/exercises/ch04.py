@@ -6,13 +6,12 @@ import torch
 from torch import Tensor
 
 from ddpm_lite import losses, process, schedules
+from ddpm_lite.exercises.cases import PAPER, SHORT
 from ddpm_lite.exercises.engine import Case, Exercise, Misconception, rand, randn
 from ddpm_lite.process import at
 from ddpm_lite.schedules import Schedule
 
-SHORT = schedules.from_beta([0.1, 0.4, 0.2, 0.5, 0.3], "five rough steps")
 CHAIN = schedules.linear(T=20, beta_1=0.01, beta_T=0.35)
-PAPER = schedules.linear(T=1000)
 
 KNOWN = "A model whose likelihood we know"
 ONE_PATH = "The bound along one path"

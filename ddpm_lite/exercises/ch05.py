@@ -5,13 +5,11 @@ import math
 import torch
 from torch import Tensor
 
-from ddpm_lite import losses, process, schedules
+from ddpm_lite import losses, process
+from ddpm_lite.exercises.cases import PAPER, SHORT, broadcast, first_t, images, late, mix
 from ddpm_lite.exercises.engine import Case, Exercise, Misconception, rand, randn
 from ddpm_lite.process import at
 from ddpm_lite.schedules import Schedule
-
-SCHEDULE = schedules.linear(T=1000)
-SHORT = schedules.from_beta([0.1, 0.4, 0.2, 0.5, 0.3], "five rough steps")
 
 SAME = "Two Gaussians with the same variance"
 WEIGHT = "The weight of each step"
@@ -21,75 +19,9 @@ FOUR = "Four names for one answer"
 V = "v: a rotation of image and noise"
 
 
-# ---------------------------------------------------------------------------------------------------
-# Images at several t: B differs from C, H and W, except in the case that gives wrong broadcasting away.
-
-
-def _images(latest: int):
-    """Cases (image or x_t, t, noise, v or the like, schedule); `latest` is the largest t of the float32 case."""
-    g, t = randn, torch.tensor
-    yield Case(
-        "4 images of (1, 8, 6), float32",
-        rand(4, 1, 8, 6),
-        t([2, 1, latest, 60]),
-        g(4, 1, 8, 6, seed=2),
-        SCHEDULE,
-    )
-    wide = rand(2, 3, 7, 5, seed=1, dtype=torch.float64)
-    yield Case(
-        "2 images of (3, 7, 5), float64",
-        wide,
-        t([1000, 300]),
-        g(*wide.shape, seed=3, dtype=wide.dtype),
-        SCHEDULE,
-    )
-    yield Case(
-        "as many images as columns",
-        rand(5, 2, 3, 5, seed=4),
-        t([1, 2, 3, 4, 5]),
-        g(5, 2, 3, 5, seed=5),
-        SHORT,
-    )
-    points = rand(2, 3, seed=6, dtype=torch.float64).T  # (3, 2), and not contiguous in memory
-    yield Case(
-        "3 points of 2 numbers, not contiguous",
-        points,
-        t([5, 1, 3]),
-        g(3, 2, seed=7, dtype=points.dtype),
-        SHORT,
-    )
-
-
-def _pairs():
-    yield from _images(latest=1000)
-
-
 def _back():
     """Who solves for the noise by way of x0_hat divides by √ᾱ_t, which in float32 costs digits at t = 1000."""
-    yield from _images(latest=500)
-
-
-def _mix(of_x, of_other):
-    """A wrong implementation: of_x[t] * x + of_other[t] * other, where both are functions schedule -> (T+1,)."""
-
-    def wrong(x: Tensor, t: Tensor, other: Tensor, schedule: Schedule) -> Tensor:
-        return at(of_x(schedule), t, x) * x + at(of_other(schedule), t, x) * other
-
-    return wrong
-
-
-def _unshaped(of_x, of_other):
-    """`_mix` without (B,) -> (B, 1, 1, 1): the coefficients run along the columns, or do not fit."""
-
-    def wrong(x: Tensor, t: Tensor, other: Tensor, schedule: Schedule) -> Tensor:
-        return of_x(schedule)[t].to(x.dtype) * x + of_other(schedule)[t].to(x.dtype) * other
-
-    return wrong
-
-
-def _late(values: Tensor) -> Tensor:
-    """values[t - 1] at index t."""
-    return torch.cat([values[:1], values[:-1]])
+    yield from images(latest=500)
 
 
 def _signal(schedule: Schedule) -> Tensor:
@@ -98,15 +30,6 @@ def _signal(schedule: Schedule) -> Tensor:
 
 def _noise(schedule: Schedule) -> Tensor:
     return (1 - schedule.alpha_bar).sqrt()
-
-
-def _broadcast(of_x, of_other, reread: str) -> Misconception:
-    return Misconception(
-        name="a coefficient of shape (B,) multiplies along the columns, not along the batch",
-        breaks="each image has its own t, so its coefficient needs the shape (B, 1, …, 1): process.at",
-        wrong=_unshaped(of_x, of_other),
-        reread=reread,
-    )
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -121,7 +44,7 @@ def mean_distance(mu_tilde: Tensor, mu_theta: Tensor, t: Tensor, sigma2: Tensor)
 
 def _means():
     """Cases (mu_tilde, a mean near it, t, sigma2)."""
-    for case in _images(latest=1000):
+    for case in images():
         mu_tilde, t, noise, schedule = case.args
         yield Case(case.label, mu_tilde, mu_tilde + 0.1 * noise, t, schedule.beta)
 
@@ -158,7 +81,7 @@ def vlb_weight(t: Tensor, schedule: Schedule, sigma2: Tensor) -> Tensor:
 
 def _weights():
     t = torch.tensor
-    yield Case("the paper's schedule, σ² = β", t([1, 2, 100, 349, 1000]), SCHEDULE, SCHEDULE.beta)
+    yield Case("the paper's schedule, σ² = β", t([1, 2, 100, 349, 1000]), PAPER, PAPER.beta)
     yield Case("five rough steps, σ² = β̃, t from 2", t([5, 2, 4, 3]), SHORT, SHORT.beta_tilde)
 
 
@@ -206,7 +129,7 @@ def _loss_and_gradient(answer, eps_model, x0, t, eps, schedule):
 
 
 def _batches():
-    for case in _images(latest=1000):
+    for case in images():
         x0, t, eps, schedule = case.args
         yield Case(case.label, SmallNetwork(x0.dtype, schedule.T), x0, t, eps, schedule)
 
@@ -226,7 +149,7 @@ def _mean_square(eps, eps_hat, x0, xt):
 
 
 def _variance_as_deviation(eps_model, x0, t, eps, schedule):
-    xt = _mix(_signal, lambda s: 1 - s.alpha_bar)(x0, t, eps, schedule)
+    xt = mix(_signal, lambda s: 1 - s.alpha_bar)(x0, t, eps, schedule)
     return (eps - eps_model(xt, t)).square().mean()
 
 
@@ -240,7 +163,7 @@ def _error_of_x0(eps_model, x0, t, eps, schedule):
 
 
 def _one_step_of_noise(eps_model, x0, t, eps, schedule):
-    xt = _mix(lambda s: s.alpha.sqrt(), lambda s: s.beta.sqrt())(x0, t, eps, schedule)
+    xt = mix(lambda s: s.alpha.sqrt(), lambda s: s.beta.sqrt())(x0, t, eps, schedule)
     return (eps - eps_model(xt, t)).square().mean()
 
 
@@ -314,7 +237,7 @@ def _one_late(sign: int) -> Misconception:
     return Misconception(
         name="off by one: ᾱ_{t−1} in place of ᾱ_t",
         breaks="alpha_bar[t] belongs to x_t; index 0 is the clean image, with ᾱ_0 = 1",
-        wrong=_mix(lambda s: sign * _late(_noise(s)), lambda s: _late(_signal(s))),
+        wrong=mix(lambda s: sign * late(_noise(s)), lambda s: late(_signal(s))),
         reread=V,
     )
 
@@ -696,12 +619,12 @@ EXERCISES = (
         id="05.5",
         title="v_target",
         reference=process.v_target,
-        cases=_pairs,
+        cases=images,
         misconceptions=(
             Misconception(
                 name="the coefficients are swapped",
                 breaks="v = √ᾱ_t ε − √(1 − ᾱ_t) x_0: at small t it is nearly the noise",
-                wrong=_mix(lambda s: -_signal(s), _noise),
+                wrong=mix(lambda s: -_signal(s), _noise),
                 reread=V,
             ),
             Misconception(
@@ -713,25 +636,25 @@ EXERCISES = (
             Misconception(
                 name="plus in place of minus",
                 breaks="v = √ᾱ_t ε − √(1 − ᾱ_t) x_0: a rotation has one minus, and x_t has none",
-                wrong=_mix(_noise, _signal),
+                wrong=mix(_noise, _signal),
                 reread=V,
             ),
             Misconception(
                 name="this is x_t",
                 breaks="x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε, and v = √ᾱ_t ε − √(1 − ᾱ_t) x_0",
-                wrong=_mix(_signal, _noise),
+                wrong=mix(_signal, _noise),
                 reread=V,
             ),
             Misconception(
                 name="both square roots are missing",
                 breaks="v = √ᾱ_t ε − √(1 − ᾱ_t) x_0: cos² + sin² = 1 holds for the roots",
-                wrong=_mix(lambda s: s.alpha_bar - 1, lambda s: s.alpha_bar),
+                wrong=mix(lambda s: s.alpha_bar - 1, lambda s: s.alpha_bar),
                 reread=V,
             ),
             Misconception(
                 name="α_t in place of ᾱ_t",
                 breaks="v = √ᾱ_t ε − √(1 − ᾱ_t) x_0: x_t holds the noise of all t steps",
-                wrong=_mix(lambda s: -s.beta.sqrt(), lambda s: s.alpha.sqrt()),
+                wrong=mix(lambda s: -s.beta.sqrt(), lambda s: s.alpha.sqrt()),
                 reread=V,
             ),
             Misconception(
@@ -741,25 +664,26 @@ EXERCISES = (
                 reread=V,
             ),
             _one_late(-1),
-            _broadcast(lambda s: -_noise(s), _signal, V),
+            broadcast(lambda s: -_noise(s), _signal, V),
             Misconception(
                 name="one root is missing: 1 − ᾱ_t in place of √(1 − ᾱ_t)",
                 breaks="v = √ᾱ_t ε − √(1 − ᾱ_t) x_0",
-                wrong=_mix(lambda s: s.alpha_bar - 1, _signal),
+                wrong=mix(lambda s: s.alpha_bar - 1, _signal),
                 reread=V,
             ),
             Misconception(
                 name="one root is missing: ᾱ_t in place of √ᾱ_t",
                 breaks="v = √ᾱ_t ε − √(1 − ᾱ_t) x_0",
-                wrong=_mix(lambda s: -_noise(s), lambda s: s.alpha_bar),
+                wrong=mix(lambda s: -_noise(s), lambda s: s.alpha_bar),
                 reread=V,
             ),
             Misconception(
                 name="1 − √ᾱ_t in place of √(1 − ᾱ_t)",
                 breaks="v = √ᾱ_t ε − √(1 − ᾱ_t) x_0: the root goes over the difference",
-                wrong=_mix(lambda s: s.alpha_bar.sqrt() - 1, _signal),
+                wrong=mix(lambda s: s.alpha_bar.sqrt() - 1, _signal),
                 reread=V,
             ),
+            first_t(process.v_target, 1, V),
         ),
         hints=(
             "It has the form of q_sample. Only the coefficients trade places, and one sign turns.",
@@ -782,55 +706,56 @@ EXERCISES = (
             Misconception(
                 name="the coefficients are swapped",
                 breaks="ε = √(1 − ᾱ_t) x_t + √ᾱ_t v: at small t the noise is nearly v itself",
-                wrong=_mix(_signal, _noise),
+                wrong=mix(_signal, _noise),
                 reread=V,
             ),
             Misconception(
                 name="minus in place of plus",
                 breaks="ε = √(1 − ᾱ_t) x_t + √ᾱ_t v: the rotation back turns the other sign",
-                wrong=_mix(_noise, lambda s: -_signal(s)),
+                wrong=mix(_noise, lambda s: -_signal(s)),
                 reread=V,
             ),
             Misconception(
                 name="the other minus: rotated once more, not back",
                 breaks="ε = √(1 − ᾱ_t) x_t + √ᾱ_t v; going back turns the sign of the sine",
-                wrong=_mix(lambda s: -_noise(s), _signal),
+                wrong=mix(lambda s: -_noise(s), _signal),
                 reread=V,
             ),
             Misconception(
                 name="both square roots are missing",
                 breaks="ε = √(1 − ᾱ_t) x_t + √ᾱ_t v: cos² + sin² = 1 holds for the roots",
-                wrong=_mix(lambda s: 1 - s.alpha_bar, lambda s: s.alpha_bar),
+                wrong=mix(lambda s: 1 - s.alpha_bar, lambda s: s.alpha_bar),
                 reread=V,
             ),
             Misconception(
                 name="α_t in place of ᾱ_t",
                 breaks="ε = √(1 − ᾱ_t) x_t + √ᾱ_t v: x_t holds the noise of all t steps",
-                wrong=_mix(lambda s: s.beta.sqrt(), lambda s: s.alpha.sqrt()),
+                wrong=mix(lambda s: s.beta.sqrt(), lambda s: s.alpha.sqrt()),
                 reread=V,
             ),
             Misconception(
                 name="v solved for ε as if x_0 were x_t",
                 breaks="v = √ᾱ_t ε − √(1 − ᾱ_t) x_0 holds x_0, which we do not know; x_t must be used as well",
-                wrong=_mix(
+                wrong=mix(
                     lambda s: ((1 - s.alpha_bar) / s.alpha_bar).sqrt(), lambda s: 1 / s.alpha_bar.sqrt()
                 ),
                 reread=V,
             ),
             _one_late(1),
-            _broadcast(_noise, _signal, V),
+            broadcast(_noise, _signal, V),
             Misconception(
                 name="one root is missing: 1 − ᾱ_t in place of √(1 − ᾱ_t)",
                 breaks="ε = √(1 − ᾱ_t) x_t + √ᾱ_t v",
-                wrong=_mix(lambda s: 1 - s.alpha_bar, _signal),
+                wrong=mix(lambda s: 1 - s.alpha_bar, _signal),
                 reread=V,
             ),
             Misconception(
                 name="one root is missing: ᾱ_t in place of √ᾱ_t",
                 breaks="ε = √(1 − ᾱ_t) x_t + √ᾱ_t v",
-                wrong=_mix(_noise, lambda s: s.alpha_bar),
+                wrong=mix(_noise, lambda s: s.alpha_bar),
                 reread=V,
             ),
+            first_t(process.eps_from_v, 1, V),
         ),
         hints=(
             "Write x_t and v as a rotation of x_0 and ε. To rotate back, turn the sign of the sine.",

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from ddpm_lite import losses, process, schedules, unet
+from ddpm_lite.exercises.cases import SHORT
 from ddpm_lite.exercises.engine import Case, Exercise, Misconception, rand, randn
 from ddpm_lite.process import at
 from ddpm_lite.schedules import Schedule
 
 HUNDRED = schedules.cosine(T=100)
-SHORT = schedules.from_beta([0.1, 0.4, 0.2, 0.5, 0.3], "five rough steps")
 
 TIME = "A network that is told the time"
 TRAINING = "Algorithm 1: training"

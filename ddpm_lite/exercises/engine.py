@@ -392,14 +392,14 @@ _HEADLINE = {
     "shape": "the result has the wrong shape.",
     "dtype": "the result has the wrong dtype.",
     "not finite": "the result has a NaN or an infinity where a number belongs.",
-    "precision": "right to about four digits only: precision is lost on the way.",
+    "precision": "right as far as float32 goes, but not in float64: precision is lost on the way.",
     "value": "the numbers differ.",
 }
 _ADVICE = {
     "None": "end the function with `return` and the result",
     "dtype": "end with `.to(torch.{want})`, or convert what goes into the result before",
     "not finite": "look for a division by zero, a root of a negative number, or the log of zero",
-    "precision": "keep the arithmetic on the schedule in float64, and convert the coefficient last",
+    "precision": "keep all arithmetic in float64, and convert only the end result",
 }
 
 

@@ -48,7 +48,7 @@ def test_what_json_cannot_hold_is_refused_and_nothing_is_written(tmp_path, value
 @pytest.mark.parametrize("text", ["", "{", "3", "null"])
 def test_damaged_file_is_named(tmp_path, text):
     (tmp_path / "one.json").write_text(text)
-    with pytest.raises(results.ResultsError, match="one.json"):
+    with pytest.raises(results.ResultsError, match=r"one\.json"):
         results.load("one", tmp_path)
 
 

@@ -694,6 +694,12 @@ def build(options) -> int:
     return start(env, [tool, *options.chapters, *["--check"] * options.check, *options.rest])
 
 
+def progress(options) -> int:
+    """Show which exercises you have solved; nothing is sent anywhere."""
+    env = set_up(["lab"], options.here, anyway=options.anyway)
+    return start(env, ["-m", "ddpm_lite.exercises.progress", *["--forget"] * options.forget])
+
+
 def bench(options) -> int:
     """Measure the package beside its peers."""
     env = set_up(["bench"], options.here, anyway=options.anyway)
@@ -786,6 +792,7 @@ def parser() -> argparse.ArgumentParser:
     builder = verb(build)
     builder.add_argument("chapters", nargs="*", metavar="NN", help="chapters (default: all)")
     flag(builder, "--check", "build nothing; fail where a notebook and its source disagree")
+    flag(verb(progress), "--forget", "delete the record and begin anew")
     verb(bench)
     flag(verb(deps), "--check", "write nothing; fail where a file disagrees")
     maker = verb(setup)

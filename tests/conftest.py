@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import os
 from collections.abc import Callable
 
 import matplotlib
@@ -12,6 +13,9 @@ matplotlib.use("Agg")
 
 # The tensors in tests are small: a second thread costs more than it brings, and disturbs what runs beside it.
 torch.set_num_threads(1)
+
+# What tests and the kernels that they start solve is no learner's progress.
+os.environ["DDPM_LITE_PROGRESS"] = "off"
 
 
 @pytest.fixture

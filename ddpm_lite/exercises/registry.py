@@ -13,7 +13,7 @@ from collections import Counter
 from typing import Any
 
 import ddpm_lite.exercises as package
-from ddpm_lite.exercises import cards
+from ddpm_lite.exercises import cards, progress
 from ddpm_lite.exercises.engine import Exercise, ExerciseError, judge, lent, strict
 
 
@@ -81,6 +81,8 @@ def check(id_: str, answer: Any) -> Any:
     if not verdict.correct and strict():
         raise ExerciseError(card.text())
     cards.show(card)
+    if verdict.status != "not attempted" and not strict():
+        progress.note(id_, verdict.correct)
     if verdict.correct:
         return answer
     registry.lent.add(id_)

@@ -700,6 +700,15 @@ def progress(options) -> int:
     return start(env, ["-m", "ddpm_lite.exercises.progress", *["--forget"] * options.forget])
 
 
+def assignment(options) -> int:
+    """Make nbgrader assignments of some chapters, or all (docs/INSTRUCTORS.md)."""
+    env = set_up(["instructor"], options.here, anyway=options.anyway)
+    given = ["--out", os.path.abspath(options.out)] if options.out else []  # start() changes the folder
+    given += ["--points", options.points] if options.points else []
+    given += ["--replace"] * options.replace
+    return start(env, ["-m", "tools.assignment", *options.chapters, *given, *options.rest])
+
+
 def bench(options) -> int:
     """Measure the package beside its peers."""
     env = set_up(["bench"], options.here, anyway=options.anyway)
@@ -793,6 +802,11 @@ def parser() -> argparse.ArgumentParser:
     builder.add_argument("chapters", nargs="*", metavar="NN", help="chapters (default: all)")
     flag(builder, "--check", "build nothing; fail where a notebook and its source disagree")
     flag(verb(progress), "--forget", "delete the record and begin anew")
+    maker = verb(assignment)
+    maker.add_argument("chapters", nargs="*", metavar="NN", help="chapters (default: all)")
+    maker.add_argument("--out", metavar="DIR", help="nbgrader's course folder (default: assignments)")
+    maker.add_argument("--points", metavar="P", help="such as 5,01.3=8,open=10: five each, eight for 01.3")
+    flag(maker, "--replace", "release anew what has changed since its release")
     verb(bench)
     flag(verb(deps), "--check", "write nothing; fail where a file disagrees")
     maker = verb(setup)

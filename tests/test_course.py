@@ -16,7 +16,7 @@ import course
 
 SOURCE = Path(course.__file__)
 PROBE = course.probe  # the real one, where a test needs it
-VERBS = {"lab", "test", "build", "bench", "deps", "setup", "doctor"}
+VERBS = {"lab", "test", "build", "progress", "assignment", "bench", "deps", "setup", "doctor"}
 PYPROJECT = """\
 [build-system]
 requires = ["hatchling"]
@@ -29,6 +29,7 @@ dependencies = ["torch>=2.6", "scikit-learn>=1.5", "pywin32>=300; sys_platform =
 lab = ["jupyterlab>=4.2"]
 dev = ["ddpm-lite[lab]", "pytest>=8"]
 bench = ["ddpm-lite[dev]", "pyperf>=2"]
+instructor = ["ddpm-lite[lab]", "nbgrader>=0.9"]
 [tool.ruff]
 line-length = 110
 """
@@ -720,6 +721,12 @@ LAB = ["-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/"]
         (["build"], "dev,lab", ["tools/notebooks.py"]),
         (["build", "00", "01", "--check"], "dev,lab", ["tools/notebooks.py", "00", "01", "--check"]),
         (["bench", "--quick"], "bench,dev,lab", ["-m", "benchmarks", "--quick"]),
+        (["assignment"], "instructor,lab", ["-m", "tools.assignment"]),
+        (
+            ["assignment", "01", "--points", "5,open=8", "--replace"],
+            "instructor,lab",
+            ["-m", "tools.assignment", "01", "--points", "5,open=8", "--replace"],
+        ),
     ],
 )
 def test_verbs_set_up_what_they_need_and_start_it(machine, arguments, extras, command):
@@ -730,6 +737,15 @@ def test_verbs_set_up_what_they_need_and_start_it(machine, arguments, extras, co
     ]
     assert started[1:] == command
     assert machine.started[0][0][0] == str(course.venv_python(machine.venv))
+
+
+def test_a_folder_for_assignments_is_the_user_s_and_not_the_course_s(machine, monkeypatch):
+    """The tool runs in the course's folder, so a relative path must be made absolute before."""
+    elsewhere = machine.root / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert course.main(["assignment", "00", "--out", "cs101"]) == 0
+    assert machine.started[0][0][-2:] == ["--out", str(elsewhere / "cs101")]
 
 
 @pytest.mark.parametrize("chapter", ["07", "1x", "../00"])

@@ -15,7 +15,7 @@ In a source, beside ### BEGIN SOLUTION and ### END SOLUTION (### BEGIN HIDDEN TE
     tags=["solution-only"]         the cell is in the solutions edition only
     tags=["volatile"]              its output depends on the machine or the moment: it is never compared, and
                                    a rebuild keeps what is stored as long as the cell stays the same
-    {{ colab }}, {{ setup }}, {{ next }}   a line of its own, filled in here; see MACROS
+    {{ colab }}, {{ setup }}, {{ quiz }}, {{ next }}   a line of its own, filled in here; see MACROS
 """
 
 from __future__ import annotations
@@ -136,9 +136,9 @@ EDITIONS = ("solutions", "learner")  # solutions first: a wrong exercise shows t
 
 
 def colab(chapter: Chapter, edition: str) -> str | None:
-    """The badge that opens this notebook in Colab; no line while the course has no address."""
+    """The badge that opens this notebook in Colab; no line while the course has no address, nor in an assignment."""
     repository, branch = chapter.course.address()
-    if not repository.startswith("https://github.com/"):
+    if edition == "assignment" or not repository.startswith("https://github.com/"):
         return None
     path = chapter.built(edition).relative_to(chapter.course.root).as_posix()
     place = repository.removeprefix("https://github.com/")
@@ -166,8 +166,10 @@ def setup(chapter: Chapter, edition: str) -> str:
     )
 
 
-def following(chapter: Chapter, edition: str) -> str:
-    """A link to the next chapter that there is; from the last one, back to the first."""
+def following(chapter: Chapter, edition: str) -> str | None:
+    """A link to the next chapter that there is; from the last one, back to the first. None in an assignment."""
+    if edition == "assignment":
+        return None  # it is handed out alone
     chapters = chapter.course.chapters()
     later = [other for other in chapters if other.number > chapter.number]
     if later:
@@ -175,8 +177,47 @@ def following(chapter: Chapter, edition: str) -> str:
     return f"**Back to the start:** [{chapters[0].title()}]({chapters[0].name}.ipynb)"
 
 
+@dataclass(frozen=True)
+class Question:
+    """A question of a quiz with its options: what each says, whether it is right, and why or why not."""
+
+    ask: str
+    options: tuple[tuple[str, bool, str], ...]
+
+    def text(self, number: int) -> str:
+        """As folded answers, which need no kernel and open from the keyboard."""
+        lines = [f"**{number}.** {self.ask}", ""]
+        for letter, (say, right, why) in zip("ABCDE", self.options, strict=False):
+            mark = "✓ Right." if right else "✗ No."
+            lines += [f"<details><summary>{letter}. {say}</summary>", "", f"{mark} {why}", "", "</details>"]
+        return "\n".join(lines)
+
+
+def questions(path: Path) -> list[Question]:
+    """A chapter's quiz. Raises Problem if it is missing, or a question lacks its one right option or a reason."""
+    try:
+        asked = tomllib.loads(path.read_text(encoding="utf-8"))["question"]
+        made = [
+            Question(one["ask"], tuple((o["say"], o.get("right", False), o["why"]) for o in one["options"]))
+            for one in asked
+        ]
+    except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
+        raise Problem(f"quiz/{path.name}: missing, or not as the others are ({error}).") from error
+    for one in made:
+        if sum(right for _, right, _ in one.options) != 1 or not 2 < len(one.options) <= 5:
+            raise Problem(f"quiz/{path.name}: {one.ask!r} needs three to five options, one of them right.")
+    return made
+
+
+def quiz(chapter: Chapter, edition: str) -> str:
+    """The chapter's quiz, from quiz/NN.toml beside its source."""
+    asked = questions(chapter.source.parent / "quiz" / f"{chapter.number}.toml")
+    intro = "## Quiz\n\nOpen the answer that you would give; it says whether it is right, and why."
+    return "\n\n".join([intro, *(one.text(i) for i, one in enumerate(asked, 1))])
+
+
 Macro = Callable[[Chapter, str], "str | None"]
-MACROS: dict[str, Macro] = {"colab": colab, "setup": setup, "next": following}
+MACROS: dict[str, Macro] = {"colab": colab, "setup": setup, "quiz": quiz, "next": following}
 MACRO = re.compile(r"^(?:# )?\{\{ (\w+) \}\}$")
 EMPTY_LINES = re.compile(r"\n{3,}")  # what a line that was dropped leaves behind
 
@@ -192,7 +233,7 @@ LANGUAGE = {  # as JupyterLab writes it, less the version
 
 
 def draft(chapter: Chapter, edition: str) -> NotebookNode:
-    """An edition as it is before it runs. Raises Problem for a fault in the source."""
+    """An edition as it is before it runs; "assignment" is for tools/assignment.py. Raises Problem for a fault in the source."""
     chapter.title()
     source = jupytext.reads(chapter.source.read_text(encoding="utf-8"), fmt="py:percent")
     cells = [cell for cell in source.cells if cell.source.strip()]
@@ -326,6 +367,7 @@ def kernel_environ(course: Course, edition: str, scratch: Path) -> dict[str, str
     environ["PYTHONPATH"] = os.pathsep.join(paths)
     environ["IPYTHONDIR"] = str(scratch)  # no start-up files of the user's
     environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    environ["DDPM_LITE_PROGRESS"] = "off"  # a build is no learner
     if edition == "solutions":
         environ["DDPM_LITE_STRICT"] = "1"
     return environ

@@ -25,14 +25,20 @@ RESCALE = "The repair: β for another T"
 
 
 def _cosine(
-    offset=lambda s: s, squeeze=lambda s: 1 + s, angle=math.pi / 2, power=2, normal=True, span=lambda T: T
+    offset=lambda s: s,
+    squeeze=lambda s: 1 + s,
+    angle=math.pi / 2,
+    power=2,
+    normal=True,
+    span=lambda T: T,
+    least=-math.inf,
 ):
     """The right cosine curve, or with one part of it changed, a wrong one."""
 
     def alpha_bar(T: int, s: float = 0.008) -> Tensor:
         u = torch.arange(T + 1, dtype=torch.float64) / span(T)
         f = torch.cos((u + offset(s)) / squeeze(s) * angle) ** power
-        return f / f[0] if normal else f
+        return (f / f[0] if normal else f).clamp(min=least)
 
     return alpha_bar
 
@@ -84,6 +90,15 @@ def _levels():
     yield Case("cosine, T = 40, level 4", schedules.cosine(T=40), 4.0)
     yield Case("five rough steps, level 0.5", ROUGH, 0.5)
     yield Case("the paper's β in 50 steps, level 1: never", FIFTY, 1.0)
+
+
+_A_TENSOR = type("tensor", (), {})()  # a card says of it: "yours is a tensor"
+
+
+def _plain_number(answer, schedule: Schedule, level: float):
+    """What the answer gives; a tensor with no axes counts as a tensor, not as the number in it."""
+    found = answer(schedule, level)
+    return _A_TENSOR if isinstance(found, Tensor) and found.ndim == 0 else found
 
 
 def _count_while(values):
@@ -158,7 +173,7 @@ def _one_point_too_many(T: int) -> Tensor:
 
 def _chains():
     yield Case("T = 50", 50)
-    yield Case("T = 300", 300)
+    yield Case("T = 10, so short that the rule takes β beyond 1", 10)
     yield Case("T = 2000, longer than the paper's", 2000)
 
 
@@ -198,6 +213,15 @@ EXERCISES = (
                 breaks="f(T) = cos²(π/2) = 0; cos²(π) = 1, a clean image again",
                 wrong=_cosine(angle=math.pi),
                 reread=COSINE,
+            ),
+            *(
+                Misconception(
+                    name="ᾱ is kept from falling to 0",
+                    breaks="f(T) = cos²(π/2) = 0: the curve is asked for as it is, and the cap of 0.999 belongs to β",
+                    wrong=_cosine(least=least),
+                    reread=COSINE,
+                )
+                for least in (0.01, 0.001, 1e-4)
             ),
             Misconception(
                 name="t divided by T + 1, the length of the array, not by T",
@@ -266,7 +290,14 @@ EXERCISES = (
         title="first_below: where the noise takes over",
         reference=first_below,
         cases=_levels,
+        run=_plain_number,
         misconceptions=(
+            Misconception(
+                name="a tensor with one number in it, where a plain number is wanted",
+                breaks="a step is counted by an int: int(...) or .item() takes the number out of a tensor",
+                wrong=lambda schedule, level: (schedule.snr >= level).sum(),
+                reread=LEVEL,
+            ),
             Misconception(
                 name="off by one: the last t at or above the level, not the first below it",
                 breaks="SNR(t) < level for the answer t, and SNR(t − 1) ≥ level",
@@ -437,6 +468,12 @@ EXERCISES = (
                 name="the factor is √(1000/T), as if β were a standard deviation",
                 breaks="β_t is a variance, and the variances of the steps add up",
                 wrong=_ends(lambda T: 1e-4 * math.sqrt(1000 / T), lambda T: 0.02 * math.sqrt(1000 / T)),
+                reread=RESCALE,
+            ),
+            Misconception(
+                name="β is capped at 0.999, as the cosine schedule's is: this hides where the rule ends",
+                breaks="β_T = 0.02 · 1000/T is 1 at T = 20, and beyond it for less: the rule is asked for as it is",
+                wrong=lambda T: rescaled_beta(T).clamp(max=0.999),
                 reread=RESCALE,
             ),
             Misconception(

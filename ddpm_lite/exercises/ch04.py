@@ -48,8 +48,8 @@ def _points():
     yield Case("5 points, not contiguous, wide data", columns, t([1, 20, 7, 2, 13]), 0.3, 2.5, CHAIN)
 
 
-def _reverse(centre=None, gain=None, variance=None, offset=True):
-    """A wrong exact_reverse: functions of (m, s2, schedule, t) -> (B,) replace the right parts."""
+def _reverse(centre=None, gain=None, variance=None, offset=True, early=0):
+    """A wrong exact_reverse: functions of (m, s2, schedule, t) -> (B,) replace the right parts; x_t less m_{t - early}."""
 
     def wrong(xt: Tensor, t: Tensor, m: float, s2: float, schedule: Schedule) -> tuple[Tensor, Tensor]:
         def shape(values: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def _reverse(centre=None, gain=None, variance=None, offset=True):
         where = centre(m, schedule) if centre else schedule.alpha_bar.sqrt() * m
         slope = gain(v, schedule, t) if gain else schedule.alpha[t].sqrt() * v[t - 1] / v[t]
         left = variance(v, schedule, t) if variance else schedule.beta[t] * v[t - 1] / v[t]
-        away = xt - shape(where[t]) if offset else xt
+        away = xt - shape(where[t - early]) if offset else xt
         return shape(where[t - 1]) + shape(slope) * away, shape(left)
 
     return wrong
@@ -285,6 +285,12 @@ EXERCISES = (
                 name="x_t is not centred before it is multiplied by the gain",
                 breaks="mean = m_{t−1} + gain · (x_t − m_t)",
                 wrong=_reverse(offset=False),
+                reread=KNOWN,
+            ),
+            Misconception(
+                name="x_t is centred by m_{t−1}, the mean of the step before",
+                breaks="mean = m_{t−1} + gain · (x_t − m_t): x_t lies around its own mean, √ᾱ_t m",
+                wrong=_reverse(early=1),
                 reread=KNOWN,
             ),
             Misconception(

@@ -198,17 +198,24 @@ def _levels():
     yield Case("a narrow Gaussian, σ² = 1e-4, not contiguous", x0, mean, 1e-4)
 
 
-def _log_mass(half=1 / 255, tails="both", deviation=lambda sigma2: math.sqrt(sigma2), of=torch.log):
+def _log_mass(
+    half=1 / 255,
+    tails="both",
+    deviation=lambda sigma2: math.sqrt(sigma2),
+    of=torch.log,
+    asked=lambda x0, mean: x0,
+):
     """log of the Gaussian mass of x0 ± half, by a difference of two cumulative probabilities; or variants of it."""
 
     def function(x0: Tensor, mean: Tensor, sigma2: float) -> Tensor:
         sigma = deviation(sigma2)
         below = torch.special.ndtr((x0 - mean - half) / sigma)
         upto = torch.special.ndtr((x0 - mean + half) / sigma)
+        end = asked(x0, mean)
         if tails in ("both", "lower"):
-            below = torch.where(x0 < -0.999, torch.zeros_like(below), below)
+            below = torch.where(end < -0.999, torch.zeros_like(below), below)
         if tails in ("both", "upper"):
-            upto = torch.where(x0 > 0.999, torch.ones_like(upto), upto)
+            upto = torch.where(end > 0.999, torch.ones_like(upto), upto)
         return of(upto - below)
 
     return function
@@ -533,6 +540,18 @@ EXERCISES = (
         reference=losses.discretised_log_prob,
         cases=_levels,
         misconceptions=(
+            Misconception(
+                name="x_0 and the mean have changed places: the tails open where the mean is at an end",
+                breaks="δ₋(x) and δ₊(x) of equation (13) ask x_0: the mass of the level x_0 under a Gaussian around the mean",
+                wrong=lambda x0, mean, sigma2: _log_mass()(mean, x0, sigma2),
+                reread=LAST,
+            ),
+            Misconception(
+                name="the tails open where the mean, not x_0, is at an end of the scale",
+                breaks="δ₋(−1) = −∞ and δ₊(1) = ∞   (eq. 13), where −1 and 1 are values of x_0, not of the mean",
+                wrong=_log_mass(asked=lambda x0, mean: mean),
+                reread=LAST,
+            ),
             Misconception(
                 name="the tails are not open: the first and the last level own no more than the others",
                 breaks="δ₋(−1) = −∞ and δ₊(1) = ∞   (eq. 13), where −1 and 1 are values of x_0, not of the mean",

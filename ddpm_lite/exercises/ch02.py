@@ -11,6 +11,7 @@ from ddpm_lite.schedules import Schedule
 
 PAPER = schedules.linear(T=1000)
 FIFTY = schedules.linear(T=50)
+HALVES = schedules.from_beta([0.5, 0.5], "two halvings")  # ᾱ_1 = 1/2, so that SNR(1) is exactly 1
 ROUGH = schedules.from_beta([0.1, 0.4, 0.2, 0.5, 0.3], "five rough steps")
 
 COSINE = "The other way round: choose ᾱ, and get β from it"
@@ -90,6 +91,7 @@ def _levels():
     yield Case("cosine, T = 40, level 4", schedules.cosine(T=40), 4.0)
     yield Case("five rough steps, level 0.5", ROUGH, 0.5)
     yield Case("the paper's β in 50 steps, level 1: never", FIFTY, 1.0)
+    yield Case("two halvings: SNR(1) is the level itself, and not below it", HALVES, 1.0)
 
 
 _A_TENSOR = type("tensor", (), {})()  # a card says of it: "yours is a tensor"

@@ -12,6 +12,8 @@ from torch import Tensor
 from . import validate
 from .schedules import Schedule
 
+PREDICTIONS = ("eps", "v", "x0")  # what a network may be asked for; each gives the other two, at a given x_t
+
 
 def at(values: Tensor, t: Tensor, like: Tensor) -> Tensor:
     """values[t], shaped (B, 1, ..., 1) to multiply `like` (B, ...), in its dtype and on its device."""
@@ -91,6 +93,12 @@ def x0_from_v(xt: Tensor, t: Tensor, v: Tensor, schedule: Schedule) -> Tensor:
     _check(xt, t, v, schedule, ("xt", "v"))
     alpha_bar = schedule.alpha_bar
     return at(alpha_bar.sqrt(), t, xt) * xt - at((1 - alpha_bar).sqrt(), t, xt) * v
+
+
+def target(x0: Tensor, t: Tensor, eps: Tensor, schedule: Schedule, prediction: str = "eps") -> Tensor:
+    """What a network of that prediction should answer at x_t: eps, v or x_0 (a name in PREDICTIONS)."""
+    validate.one_of(prediction, PREDICTIONS, "prediction")
+    return v_target(x0, t, eps, schedule) if prediction == "v" else {"eps": eps, "x0": x0}[prediction]
 
 
 def score_from_eps(eps_hat: Tensor, t: Tensor, schedule: Schedule) -> Tensor:

@@ -121,6 +121,21 @@ def at_timesteps(eps_model: EpsModel, tau: Tensor) -> EpsModel:
     return lambda xt, i: eps_model(xt, tau.to(i.device)[i])
 
 
+def as_eps(
+    model: Callable[..., Tensor], schedule: Schedule, prediction: str = "eps"
+) -> Callable[..., Tensor]:
+    """A network that predicts "v" or "x0" (`train.TrainConfig.prediction`) as the eps_model that samplers expect.
+
+    schedule: the one it was trained with. On a respaced chain wrap it first: at_timesteps(as_eps(...), tau).
+    Further arguments, as the labels, are passed on. Raises ValueError for a name not in process.PREDICTIONS.
+    """
+    validate.one_of(prediction, process.PREDICTIONS, "prediction")
+    if prediction == "eps":
+        return model
+    to_eps = process.eps_from_v if prediction == "v" else process.predict_eps
+    return lambda xt, t, *rest: to_eps(xt, t, model(xt, t, *rest), schedule)
+
+
 def last(steps: Iterable[Step]) -> Step:
     """Run the chain to its end: the last `Step`, whose xt is x_0. Raises ValueError if there was no step."""
     final = None

@@ -22,7 +22,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from . import checkpoints, data, process
+from . import checkpoints, data, process, validate
 from .schedules import Schedule
 
 
@@ -36,7 +36,8 @@ class TrainConfig:
 
     ema: the decay of the averaged weights, itself warmed up; grad_clip: largest gradient norm;
     label_drop: share of examples whose label is hidden; bf16: compute in bfloat16 where the processor has it;
-    save_every: steps between saves of the run file.
+    save_every: steps between saves of the run file. prediction: what the network learns to predict, "eps" as in
+    the paper, "v" or "x0" (process.PREDICTIONS); sample the latter two through `samplers.as_eps`.
     """
 
     steps: int = 1000
@@ -50,6 +51,7 @@ class TrainConfig:
     bf16: bool = False
     save_every: int = 200
     seed: int = 0
+    prediction: str = "eps"
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.save_every) < 1 or self.warmup < 0:
@@ -58,6 +60,7 @@ class TrainConfig:
             )
         if not (self.lr > 0 and self.grad_clip > 0 and 0 <= self.ema < 1 and 0 <= self.label_drop < 1):
             raise ValueError(f"lr and grad_clip must be positive, ema and label_drop in [0, 1), got {self}.")
+        validate.one_of(self.prediction, process.PREDICTIONS, "prediction")
 
 
 @dataclass
@@ -101,7 +104,7 @@ def update_ema(ema: nn.Module, model: nn.Module, decay: float) -> None:
 def _loss(
     model: nn.Module, x0: Tensor, y: Tensor | None, schedule: Schedule, config: TrainConfig, number: int
 ) -> Tensor:
-    """L_simple, DDPM eq. (14), on one batch; the noise is drawn on the CPU so that every device sees the same."""
+    """L_simple, DDPM eq. (14), on one batch, of what is predicted; drawn on the CPU: every device sees the same."""
     g = _generator(config, 1, number)
     t = torch.randint(1, schedule.T + 1, (len(x0),), generator=g)
     eps = torch.randn(x0.shape, generator=g).to(x0.device)
@@ -109,6 +112,7 @@ def _loss(
         y = torch.where(torch.rand(len(y), generator=g) < config.label_drop, model.null_label, y).to(
             x0.device
         )
+    target = process.target(x0, t, eps, schedule, config.prediction)
     xt, t = process.q_sample(x0, t, eps, schedule), t.to(x0.device)
     with (
         torch.random.fork_rng(devices=[]),
@@ -117,8 +121,8 @@ def _loss(
         torch.random.manual_seed(
             config.seed * 1_000_003 + number
         )  # dropout is the one user of the global generator
-        eps_hat = model(xt, t) if y is None else model(xt, t, y)
-    return (eps - eps_hat.float()).square().mean()
+        predicted = model(xt, t) if y is None else model(xt, t, y)
+    return (target - predicted.float()).square().mean()
 
 
 def ddpm(
@@ -130,7 +134,7 @@ def ddpm(
     checkpoint: str | Path | None = None,
     device: str = "cpu",
 ) -> Iterator[TrainStep]:
-    """Train `model` to predict the noise in `images`; yields after every step.
+    """Train `model` to predict the noise in `images` (or see `config.prediction`); yields after every step.
 
     images: uint8 (N, C, H, W). labels: int64 (N,) for a conditional model. checkpoint: a run file, saved every
     `config.save_every` steps and when the loop is left; if it exists, training goes on from it.
@@ -227,7 +231,10 @@ def _resume(path, model, ema, adam, config) -> int:
     if not Path(path).exists():
         return 0
     about, tensors = _read_run(path)
-    if json.loads(about["config"]) != asdict(config):
+    written = asdict(TrainConfig()) | json.loads(
+        about["config"]
+    )  # a setting it does not know had its default
+    if written != asdict(config):
         raise TrainingError(
             f"{path} belongs to another run (its settings differ). Use another file name, or move it away."
         )

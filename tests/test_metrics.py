@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ddpm_lite import metrics
+from ddpm_lite import data, metrics
 
 
 def normal(gen, n, d, mean=0.0, scale=1.0):
@@ -121,8 +121,29 @@ def test_shipped_networks_have_their_card_and_are_small(name):
     card = json.loads((folder / f"features_{name}.json").read_text(encoding="utf-8"))
     net = metrics.feature_net(name)
     assert card["parameters"] == sum(p.numel() for p in net.parameters())
-    assert card["test_accuracy"] > {"mnist": 0.99, "fashion_mnist": 0.9}[name]
-    assert card["real_floor"]["10000"] < card["real_floor"]["500"]
+    assert card["test_accuracy"] > {"mnist": 0.99, "fashion_mnist": 0.9, "digits": 0.97}[name]
+    floors = list(card["real_floor"].values())
+    assert floors == sorted(floors, reverse=True)
+    assert net.size == metrics.FEATURE_NETS[name]
+
+
+@pytest.mark.parametrize("size", [5, 8, 16, 29])
+def test_a_network_for_images_of_any_size(size, gen):
+    images = torch.randint(0, 256, (6, 1, size, size), generator=gen()).to(torch.uint8)
+    net = metrics.train_features(images, torch.arange(6) % 3, epochs=1, batch=3, generator=gen())
+    assert metrics.features(net, images).shape == (6, 64)
+    with pytest.raises(ValueError, match=rf"\(N, 1, {size}, {size}\)"):
+        metrics.features(net, torch.zeros(2, 1, size + 1, size + 1, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="5 or more"):
+        metrics.FeatureNet(size=4)
+
+
+def test_the_distance_on_the_digits_sees_noise(gen):
+    images = data.digits().images
+    real = metrics.features(metrics.feature_net("digits"), images)
+    noise = torch.randint(0, 256, (500, 1, 8, 8), generator=gen()).to(torch.uint8)
+    far = metrics.frechet_distance(real[:500], metrics.features(metrics.feature_net("digits"), noise))
+    assert far > 20 * metrics.real_floor(real, 500, gen())
 
 
 def test_the_shipped_network_reads_digits_it_has_never_seen():

@@ -188,6 +188,22 @@ THREE = [
     lambda a, t, b, schedule: process.eps_from_score(a, t, schedule),
 ]
 NAMES = "q_step q_sample predict_x0 predict_eps v_target eps_from_v x0_from_v q_posterior score_from_eps eps_from_score"
+
+
+@EVERY_T
+def test_what_a_network_is_asked_for_gives_back_eps_and_x0(t, gen):
+    g = gen(6)
+    x0, eps, t = draw(g, 3, 1, 4, 4), draw(g, 3, 1, 4, 4), full(t)
+    xt = process.q_sample(x0, t, eps, SCHEDULE)
+    assert torch.equal(process.target(x0, t, eps, SCHEDULE), eps)
+    assert torch.equal(process.target(x0, t, eps, SCHEDULE, "x0"), x0)
+    v = process.target(x0, t, eps, SCHEDULE, "v")
+    torch.testing.assert_close(process.eps_from_v(xt, t, v, SCHEDULE), eps)
+    torch.testing.assert_close(process.x0_from_v(xt, t, v, SCHEDULE), x0)
+    with pytest.raises(ValueError, match="'eps', 'v', 'x0', got 'score'"):
+        process.target(x0, t, eps, SCHEDULE, "score")
+
+
 EVERY_FUNCTION = pytest.mark.parametrize("function", THREE, ids=NAMES.split())
 X = torch.zeros(3, 1, 2, 2)
 MISTAKES = [

@@ -4,10 +4,11 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from ddpm_lite import samplers, schedules
+from ddpm_lite import process, samplers, schedules
 
 SCHEDULE = schedules.linear()
 SHAPE = (3, 1, 4, 4)
+START = torch.linspace(-2, 2, 48, dtype=torch.float64).reshape(SHAPE)
 
 
 def toy_model(xt, t):
@@ -236,6 +237,31 @@ def test_errors_say_what_was_wrong(error, message, options):
 def test_a_wrong_argument_is_told_at_the_call_not_at_the_first_step():
     with pytest.raises(ValueError, match="variance"):
         run(variance="large")
+
+
+@pytest.mark.parametrize("prediction", ["v", "x0"])
+def test_a_network_of_another_prediction_draws_the_same_images(prediction):
+    """The same knowledge, asked for as v or as x_0, on a short chain and with an argument passed on."""
+    short, tau = schedules.respace(SCHEDULE, 10)
+
+    def asked(xt, t, shift):
+        eps = toy_model(xt + shift, t)
+        x0 = process.predict_x0(xt, t, eps, SCHEDULE)
+        return x0 if prediction == "x0" else process.v_target(x0, t, eps, SCHEDULE)
+
+    wrapped = samplers.as_eps(asked, SCHEDULE, prediction)
+    chains = [
+        run(schedule=short, model=samplers.at_timesteps(lambda xt, t, f=f: f(xt, t, 0.5), tau), xT=START)
+        for f in (wrapped, lambda xt, t, shift: toy_model(xt + shift, t))
+    ]
+    for mine, theirs in zip(*chains, strict=True):
+        torch.testing.assert_close(mine.xt, theirs.xt, rtol=1e-9, atol=1e-9)
+
+
+def test_a_network_that_predicts_eps_is_left_as_it_is():
+    assert samplers.as_eps(toy_model, SCHEDULE) is toy_model
+    with pytest.raises(ValueError, match="'eps', 'v', 'x0', got 'noise'"):
+        samplers.as_eps(toy_model, SCHEDULE, "noise")
 
 
 def test_errors_of_the_helpers():

@@ -1,9 +1,13 @@
 """Training: it learns, it can be cut off anywhere and resumed to the same weights, and it says what went wrong."""
 
+import json
+
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 
-from ddpm_lite import data, schedules, train, unet
+from ddpm_lite import data, process, schedules, train, unet
 
 SCHEDULE = schedules.linear()
 
@@ -110,6 +114,41 @@ def test_a_run_of_other_settings_is_refused(digits, tmp_path):
         run(train.TrainConfig(steps=3, batch=4), digits, tmp_path / "run")
 
 
+@pytest.mark.parametrize("prediction", process.PREDICTIONS)
+def test_a_step_is_towards_what_is_predicted(digits, prediction):
+    """A fresh network answers 0, so its first loss is the mean square of its target, made here by hand."""
+    config = train.TrainConfig(batch=32, prediction=prediction)
+    (first,) = (s for s in train.ddpm(small_model(), digits.images, SCHEDULE, config) if s.number == 1)
+    g = torch.Generator().manual_seed(1_000_003 + 1)  # the stream of t and eps, step 1
+    x0 = data.from_uint8(digits.images[train.batch_indices(config, len(digits), 1)])
+    t = torch.randint(1, SCHEDULE.T + 1, (32,), generator=g)
+    eps = torch.randn(x0.shape, generator=g)
+    expected = {"eps": eps, "x0": x0, "v": process.v_target(x0, t, eps, SCHEDULE)}[prediction]
+    assert first.loss == pytest.approx(float(expected.square().mean()), rel=1e-5)
+
+
+def test_a_network_that_predicts_v_learns(digits):
+    config = train.TrainConfig(steps=60, batch=32, lr=2e-3, warmup=10, prediction="v")
+    losses = [s.loss for s in train.ddpm(small_model(0.0), digits.images, schedules.cosine(), config)]
+    assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
+
+
+def test_a_run_file_from_before_a_setting_existed_goes_on(digits, tmp_path):
+    config = train.TrainConfig(steps=4, batch=4)
+    straight, _ = run(config, digits)
+    path = tmp_path / "run"
+    run(config, digits, path, stop_after=2)
+    with safe_open(str(path), "pt") as f:
+        about, tensors = f.metadata(), {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
+    old = json.loads(about["config"])
+    assert old.pop("prediction") == "eps"
+    path.write_bytes(save(tensors, metadata=about | {"config": json.dumps(old)}))
+    model, _ = run(config, digits, path)
+    assert same(model, straight)
+    with pytest.raises(train.TrainingError, match="another run"):
+        run(train.TrainConfig(steps=4, batch=4, prediction="v"), digits, path)
+
+
 def test_a_run_of_another_network_is_refused(digits, tmp_path):
     run(train.TrainConfig(steps=2, batch=4), digits, tmp_path / "run")
     with pytest.raises(train.TrainingError, match="another network"):
@@ -164,7 +203,15 @@ def test_wrong_data_is_named(images, labels, error, says):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 0}, {"batch": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"ema": 1.0}, {"label_drop": -0.1}],
+    [
+        {"steps": 0},
+        {"batch": 0},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"ema": 1.0},
+        {"label_drop": -0.1},
+        {"prediction": "noise"},
+    ],
 )
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(ValueError):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from . import validate
 
@@ -162,6 +163,73 @@ def cifar10(train: bool = True, root: str | Path | None = None) -> ImageSet:
     found = _torchvision("CIFAR10", train, root)
     images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()  # (N, H, W, 3) -> (N, 3, H, W)
     return ImageSet(images, torch.tensor(found.targets), tuple(found.classes), "cifar10")
+
+
+def shrink(images: Tensor, size: int = 16) -> Tensor:
+    """Square images uint8 (N, C, S, S) made smaller: (N, C, size, size), each pixel the mean of a k x k block.
+
+    k is the smallest whole number with k * size >= S; where it does not come out even, black is put around first
+    (28 -> 32 -> 16). Images of that size already are returned as they are.
+    Raises TypeError for another dtype, ValueError for images that are not square or are smaller than `size`.
+    """
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.ndim != 4:
+        raise TypeError("images must be a uint8 tensor (N, C, S, S).")
+    side = images.shape[-1]
+    if images.shape[-2] != side:
+        raise ValueError(f"images must be square, got {images.shape[-2]} x {side}.")
+    if not 1 <= size <= side:
+        raise ValueError(f"size must lie in 1..{side}: images are made smaller, never larger; got {size}.")
+    k = math.ceil(side / size)
+    spare = k * size - side
+    around = (spare // 2, spare - spare // 2) * 2
+    parts = [F.avg_pool2d(F.pad(part.float(), around), k) for part in images.split(5000)]
+    return torch.cat(parts).round().to(torch.uint8) if parts else images
+
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+
+
+def folder(path: str | Path, size: int = 16, grey: bool = False, least: int = 20) -> ImageSet:
+    """Your own pictures: every picture file below `path`, as a square of `size` pixels, (N, 3 or 1, size, size).
+
+    The central square of each is scaled down or up; hidden files are left out. Labels: the names of the folders
+    that the pictures lie in, in alphabetical order. grey: one channel instead of three.
+    Raises DataError if there is no such folder, if it holds no pictures or fewer than `least`, or a file that
+    cannot be read (it names the file); ValueError for size or least below 1.
+    """
+    if min(size, least) < 1:
+        raise ValueError(f"size and least must be 1 or more, got {size} and {least}.")
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise DataError(
+            f"there is no folder {root}. Give a folder of pictures, or a name: {', '.join(REGISTRY)}."
+        )
+    inside = sorted(p for p in root.rglob("*") if p.is_file())
+    hidden = [any(part.startswith(".") for part in p.relative_to(root).parts) for p in inside]
+    files = [p for p, h in zip(inside, hidden, strict=True) if p.suffix.lower() in PICTURES and not h]
+    if len(files) < least:
+        found = f"only {len(files)}" if files else "no"
+        raise DataError(
+            f"{root} holds {found} pictures ({', '.join(PICTURES)}), and at least {least} are needed to learn from; "
+            "a few hundred are better."
+        )
+    images = torch.stack([_picture(p, size, grey) for p in files])
+    classes = tuple(sorted({p.parent.name for p in files}))
+    return ImageSet(images, torch.tensor([classes.index(p.parent.name) for p in files]), classes, root.name)
+
+
+def _picture(path: Path, size: int, grey: bool) -> Tensor:
+    """The central square of one file, uint8 (3 or 1, size, size). Raises DataError if it cannot be read."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as file:
+            upright = ImageOps.exif_transpose(file).convert("RGBA")  # a camera may have been turned
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} cannot be read as a picture ({error}). Mend it, or take it out.") from error
+    solid = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)  # what is clear is white
+    square = ImageOps.fit(solid.convert("L" if grey else "RGB"), (size, size), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(square)).reshape(size, size, -1).permute(2, 0, 1).contiguous()
 
 
 REGISTRY = {

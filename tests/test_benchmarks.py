@@ -1,5 +1,6 @@
 """The harness of benchmarks/: its arithmetic, by hand; never a timed assertion."""
 
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -7,8 +8,9 @@ import sys
 import pytest
 import torch
 
-from benchmarks import measure, memory, models, peak, report, slider, training
+from benchmarks import measure, memory, models, peak, recipes, report, slider, training
 from benchmarks.__main__ import main, settings
+from ddpm_lite import results
 
 
 def test_tasks_take_turns_and_every_other_round_goes_backwards():
@@ -184,3 +186,82 @@ def test_a_large_parent_does_not_count_as_its_child_s_memory():
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert memory.peak_mib() > ballast.numel() / 2**20
     assert float(child.stdout) < memory.peak_mib() - 512
+
+
+# recipes
+
+
+def quick(folder, *more):
+    arguments = ["--set", "digits", "--quick", "--folder", str(folder), "--out", str(folder / "RECIPES.md")]
+    plan = recipes.PLANS[0]
+    short = dataclasses.replace(
+        plan, entries=tuple(dataclasses.replace(e, seeds=(0, 1)) for e in plan.entries[:2])
+    )
+    assert recipes.main([*arguments, *more], (short,)) == 0
+    return results.load("recipes", folder), (folder / "RECIPES.md").read_text(encoding="utf-8")
+
+
+def test_recipes_run_and_a_second_call_measures_only_what_is_missing(tmp_path, monkeypatch):
+    content, text = quick(tmp_path)
+    assert [(r["seed"], r["recipe"]) for r in content["runs"]] == [
+        (0, {}),
+        (0, {"batch": 32}),
+        (1, {}),
+        (1, {"batch": 32}),
+    ]  # the first seed of every entry comes before the second of any
+    (table,) = content["tables"]
+    assert [len(row["fd"]) for row in table["rows"]] == [2, 2]
+    assert "| the paper's settings |" in text
+    lost = content["runs"].pop(1)
+    results.save("recipes", content, tmp_path)
+    done = []
+    monkeypatch.setattr(recipes, "run", lambda recipe, *a, **k: done.append(recipe.batch) or lost)
+    again, _ = quick(tmp_path)
+    assert done == [32]
+    assert len(again["runs"]) == 4
+
+
+def test_a_quick_run_keeps_out_of_the_results(capsys):
+    with pytest.raises(SystemExit):
+        recipes.main(["--quick"])
+    assert "--folder" in capsys.readouterr().err
+
+
+def test_a_chain_adds_one_change_at_a_time_and_ends_with_ours():
+    (plan, *_) = recipes.PLANS
+    steps = [recipes.differences(plan.data, e.recipe) for e in plan.entries]
+    assert steps[0] == {}
+    assert all(a.items() < b.items() for a, b in itertools.pairwise(steps))
+    assert plan.entries[-1].recipe == recipes.OURS[plan.data]
+    assert all(recipes.as_recipe(plan.data, s) == e.recipe for s, e in zip(steps, plan.entries, strict=True))
+
+
+def test_the_paper_s_recipe_is_the_paper_s():
+    config = recipes.Recipe().config(100, 0)
+    assert (config.lr, config.ema, config.batch, config.prediction) == (2e-4, 0.9999, 128, "eps")
+    assert recipes.Recipe().dropout == 0.1
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist16"])
+def test_samples_of_a_recipe_are_bytes_of_the_right_shape(name):
+    recipe = dataclasses.replace(recipes.OURS[name], labels=name == "mnist16")
+    side = {"digits": 8, "mnist16": 16}[name]
+    drawn = recipes.draw(recipe.model(0).eval(), recipe, side, 5, 2, batch=3)
+    assert drawn.shape == (5, 1, side, side)
+    assert drawn.dtype == torch.uint8
+
+
+def test_shrinking_is_a_mean_of_two_by_two_in_a_black_frame():
+    images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
+    images[1, 0, :2, :2] = torch.tensor([[0, 40], [80, 200]])  # pixel (2, 2) of the padded image
+    small = recipes.shrink(images)
+    assert small.shape == (3, 1, 16, 16)
+    assert small[1, 0, 1, 1] == 80
+    assert int(small.sum()) == 80
+
+
+def test_the_distance_of_real_images_is_their_floor():
+    found = recipes.material("digits")
+    some = found.images[:500]
+    assert recipes.distance(some, found) < 5
+    assert recipes.distance(torch.randint_like(some, 256), found) > 50

@@ -9,6 +9,7 @@ these, they come on top: TypeError for a wrong dtype, ValueError for NaN, wrong 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -247,3 +248,85 @@ def bits_per_dim(
         terms.append(nats.cpu().double())
     bits = math.log(2) * x0[0].numel()  # nats an image -> bits a dimension
     return BitsPerDim(prior_nats(x0, schedule).cpu().double() / bits, torch.stack(terms, dim=1) / bits)
+
+
+def strata(T: int, count: int) -> list[tuple[int, int]]:
+    """1..T cut into `count` neighbouring pieces (first, last), both included: fine where t is small, where the bits are.
+
+    Each is about the same factor longer than the one before it; the first hold one t each. Raises ValueError unless
+    1 <= count <= T.
+    """
+    if not 1 <= count <= T:
+        raise ValueError(f"count must lie in 1..{T}, the number of timesteps, got {count}.")
+    ends = [0]
+    for left in range(count, 0, -1):  # at least one t each, and the rest shared out geometrically
+        step = round(ends[-1] * ((T / max(ends[-1], 1)) ** (1 / left) - 1))
+        ends.append(min(ends[-1] + max(step, 1), T - left + 1))
+    ends[-1] = T
+    return [(a + 1, b) for a, b in itertools.pairwise(ends)]
+
+
+@dataclass(frozen=True)
+class StratifiedBits:
+    """An estimate of the bound from one random t a stratum, in bits a dimension, one row an image.
+
+    prior: (B,), L_T. sums: (B, K): the sum of the terms in each stratum, estimated by its length times the one drawn.
+    strata: the K pieces (first, last) of 1..T.
+    """
+
+    prior: Tensor
+    sums: Tensor
+    strata: tuple[tuple[int, int], ...]
+
+    @property
+    def total(self) -> Tensor:
+        """An unbiased estimate of each image's bound, (B,)."""
+        return self.prior + self.sums.sum(dim=1)
+
+    @property
+    def mean(self) -> float:
+        """The mean over the images."""
+        return float(self.total.mean())
+
+    @property
+    def error(self) -> float:
+        """Its standard error: the images differ, and so do the t and the noise drawn for them; needs two images."""
+        return float(self.total.std() / math.sqrt(len(self.total)))
+
+
+@torch.no_grad()
+def stratified_bits_per_dim(
+    eps_model: EpsModel,
+    x0: Tensor,
+    schedule: Schedule,
+    count: int = 25,
+    variance: str = "beta",
+    clip: bool = True,
+    generator: torch.Generator | None = None,
+    progress: bool = False,
+    batch: int = 50,
+) -> StratifiedBits:
+    """`bits_per_dim` for many images: `count` calls an image in place of T, each at a t drawn from its stratum.
+
+    L_0 has a stratum of its own, so it is never estimated from another t. Arguments as for bits_per_dim; generator
+    must live on the CPU. Results are float64 on the CPU. Raises ValueError unless 2 <= count <= T.
+    """
+    _grey_levels(x0)
+    if not 2 <= count <= schedule.T:
+        raise ValueError(f"count must lie in 2..{schedule.T}, got {count}.")
+    pieces, bits = strata(schedule.T, count), math.log(2) * x0[0].numel()
+    parts = [(piece, part) for piece in pieces for part in x0.split(batch)]
+    if progress:
+        from tqdm.auto import tqdm
+
+        parts = tqdm(parts, desc="bits/dim", leave=False)
+    sums = []
+    for (first, last), part in parts:
+        t = torch.randint(first, last + 1, (len(part),), generator=generator).to(x0.device)
+        if last == 1:
+            nats = decoder_nats(eps_model, part, schedule, variance, clip, generator)
+        else:
+            nats = term_nats(eps_model, part, t, schedule, variance, clip, generator)
+        sums.append(nats.cpu().double() * (last - first + 1) / bits)
+    stacked = torch.cat(sums).reshape(count, len(x0)).T  # every stratum saw all the images, in order
+    return StratifiedBits(prior_nats(x0, schedule).cpu().double() / bits, stacked, tuple(pieces))

@@ -1,12 +1,13 @@
 """Losses against closed forms: Gaussian data, whose best eps is known exactly, and torch.distributions."""
 
+import itertools
 import math
 
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from ddpm_lite import losses, process, schedules
+from ddpm_lite import data, losses, process, schedules
 
 LINEAR = schedules.linear()
 SHORT = schedules.linear(T=40, beta_1=1e-3, beta_T=0.3)
@@ -253,3 +254,72 @@ def test_errors_say_what_to_do(gen):
         losses.simple_loss(zero_model, torch.zeros(2, 1, 4, 4, dtype=torch.uint8), SHORT, gen())
     with pytest.raises(ValueError, match="NaN"):
         losses.bits_per_dim(lambda xt, t: xt * torch.nan, x0, SHORT)
+
+
+@pytest.mark.parametrize(
+    ("T", "count"), [(1000, 12), (1000, 25), (100, 10), (5, 5), (5, 2), (1, 1), (1000, 1000), (7, 3)]
+)
+def test_strata_cover_every_t_once_and_widen(T, count):
+    pieces = losses.strata(T, count)
+    assert len(pieces) == count and [t for a, b in pieces for t in range(a, b + 1)] == list(range(1, T + 1))
+    if count > 1:
+        assert pieces[0] == (1, 1)
+    lengths = [b - a + 1 for a, b in pieces]
+    assert all(b >= a - 1 for a, b in itertools.pairwise(lengths))  # a rounding may take one away
+
+
+@pytest.mark.parametrize("count", [0, 6])
+def test_strata_refuses_more_than_there_are_timesteps(count):
+    with pytest.raises(ValueError, match=r"1\.\.5"):
+        losses.strata(5, count)
+
+
+def _levels(count, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return data.from_uint8(torch.randint(0, 256, (count, 1, 4, 4), generator=g).to(torch.uint8))
+
+
+def test_one_draw_a_timestep_is_the_whole_bound():
+    schedule, x0 = schedules.linear(T=6, beta_1=0.05, beta_T=0.5), _levels(5)
+    model = lambda xt, t: 0.3 * xt  # noqa: E731
+    all_terms = losses.bits_per_dim(
+        model, x0.repeat(400, 1, 1, 1), schedule, generator=torch.Generator().manual_seed(1)
+    )
+    sampled = losses.stratified_bits_per_dim(
+        model, x0.repeat(400, 1, 1, 1), schedule, 6, generator=torch.Generator().manual_seed(2), batch=700
+    )
+    assert sampled.strata == tuple((t, t) for t in range(1, 7))
+    assert sampled.sums.shape == (2000, 6) and sampled.sums.dtype == torch.float64
+    assert torch.allclose(sampled.prior, all_terms.prior)
+    assert torch.allclose(sampled.sums.mean(0), all_terms.terms.mean(0), rtol=0.05, atol=1e-3)
+
+
+@pytest.mark.parametrize("variance", losses.VARIANCES)
+def test_the_stratified_estimate_is_right_on_average_and_its_error_honest(variance):
+    schedule, x0 = schedules.linear(T=40, beta_1=1e-3, beta_T=0.3), _levels(300, seed=3)
+    model = lambda xt, t: 0.5 * xt  # noqa: E731
+    truth = losses.bits_per_dim(
+        model, x0, schedule, variance, generator=torch.Generator().manual_seed(0)
+    ).total
+    found = [
+        losses.stratified_bits_per_dim(
+            model, x0, schedule, 6, variance, generator=torch.Generator().manual_seed(s)
+        )
+        for s in range(1, 9)
+    ]
+    # the images are the same in all nine, so they add nothing to the difference: it lies well within the error
+    assert all(abs(one.mean - float(truth.mean())) < 4 * one.error for one in found)
+    assert all(one.mean == pytest.approx(float(one.total.mean())) for one in found)
+    means = torch.tensor([one.mean for one in found])
+    assert means.std() < 2 * found[0].error and found[0].error > 0
+
+
+@pytest.mark.parametrize("count", [1, 41])
+def test_the_stratified_estimate_keeps_a_stratum_for_the_last_term(count):
+    with pytest.raises(ValueError, match=r"2\.\.40"):
+        losses.stratified_bits_per_dim(lambda xt, t: xt, _levels(2), schedules.linear(T=40), count)
+
+
+def test_the_stratified_estimate_counts_bits_only_for_grey_levels():
+    with pytest.raises(ValueError, match="grey levels"):
+        losses.stratified_bits_per_dim(lambda xt, t: xt, 0.3 * _levels(2) + 0.001, schedules.linear(T=40))

@@ -242,13 +242,22 @@ def test_the_paper_s_recipe_is_the_paper_s():
     assert recipes.Recipe().dropout == 0.1
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist16"])
-def test_samples_of_a_recipe_are_bytes_of_the_right_shape(name):
-    recipe = dataclasses.replace(recipes.OURS[name], labels=name == "mnist16")
-    side = {"digits": 8, "mnist16": 16}[name]
-    drawn = recipes.draw(recipe.model(0).eval(), recipe, side, 5, 2, batch=3)
-    assert drawn.shape == (5, 1, side, side)
+@pytest.mark.parametrize("fold", [1, 2])
+@pytest.mark.parametrize("labels", [False, True])
+def test_samples_of_a_recipe_are_bytes_of_the_right_shape(fold, labels):
+    recipe = recipes.Recipe(multipliers=(1, 2), prediction="v", labels=labels, fold=fold)
+    drawn = recipes.draw(recipe.model(0).eval(), recipe, 8, 5, 2, batch=3)
+    assert drawn.shape == (5, 1, 8, 8)
     assert drawn.dtype == torch.uint8
+
+
+def test_folding_is_undone_after_sampling():
+    """A network that knows x_0, folded as in training, gives it back unfolded."""
+    x0 = torch.arange(64).reshape(1, 1, 8, 8) / 31.5 - 1
+    recipe = recipes.Recipe(prediction="x0", fold=2)
+    known = torch.nn.functional.pixel_unshuffle(x0, 2)
+    drawn = recipes.draw(lambda xt, t: known.expand(xt.shape), recipe, 8, 2, 3)
+    assert torch.equal(drawn, ((x0 + 1) * 127.5).round().byte().expand(2, 1, 8, 8))
 
 
 def test_shrinking_is_a_mean_of_two_by_two_in_a_black_frame():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ddpm_lite import unet
+from ddpm_lite.exercises import ch07
 from ddpm_lite.unet import UNet, UNetConfig
 
 SMALL = {"channels": 1, "base": 8, "multipliers": (1, 2), "blocks": 1, "attention": (1,), "groups": 4}
@@ -55,6 +56,30 @@ def test_a_new_residual_block_and_attention_are_the_identity(gen):
     model = small(trained=False)
     x, emb = torch.randn(2, 16, 4, 4, generator=gen()), torch.randn(2, 32, generator=gen(1))
     assert torch.equal(model.mid1(x, emb), x)
+
+
+def test_training_wakes_a_new_network_from_its_end(gen):
+    """Step by step the gradient gets past the layers that start at zero: conv_out, then the blocks' last, then all."""
+    model, (xt, t) = small(trained=False, dropout=0.0), inputs(gen(), batch=4)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    reached = []
+    for _ in range(3):
+        optimiser.zero_grad()
+        (model(xt, t) - xt).square().mean().backward()
+        reached.append({name for name, p in model.named_parameters() if p.grad.any()})
+        optimiser.step()
+    assert reached[0] == {"conv_out.weight", "conv_out.bias"}
+    assert {"conv_in.weight", "up.0.0.block.conv2.weight", "mid1.attention.out.weight"} < reached[1]
+    assert not any(".conv1." in name or ".attention.q." in name for name in reached[1])
+    everything = {name for name, _ in model.named_parameters()}
+    assert all(name.endswith("attention.k.bias") for name in everything - reached[2])
+
+
+def test_attention_of_the_papers_network_stands_at_16_pixels_and_in_the_middle():
+    model = on_meta(UNetConfig())
+    layers = [name for name, layer in model.named_modules() if isinstance(layer, unet.SelfAttention)]
+    stages = ["down.1.0", "down.1.1", "mid1", "up.2.0", "up.2.1", "up.2.2"]
+    assert sorted(layers) == sorted(f"{stage}.attention" for stage in stages)
 
 
 # --- shapes ---
@@ -136,6 +161,38 @@ def test_dropout_is_on_in_training_only(gen):
         assert not torch.allclose(model(xt, t), model(xt, t))
 
 
+@pytest.mark.parametrize(("groups", "hears"), [(4, True), (16, False)])
+def test_a_block_with_one_channel_a_group_is_deaf_to_the_time(groups, hears, gen):
+    """The time adds a constant to each channel, which a normalisation of that channel alone takes off again."""
+    config = UNetConfig(**SMALL | {"base": 16, "groups": groups})
+    block = unet.ResidualBlock(16, 16, 8, config).double().eval()
+    for p in block.parameters():
+        torch.nn.init.normal_(p, std=0.2, generator=gen(2))
+    x, embs = torch.randn(1, 16, 4, 4, generator=gen(), dtype=torch.float64), torch.eye(8)[:2].double()
+    one, other = (block(x, emb[None]) for emb in embs)
+    assert torch.allclose(one, other, atol=1e-4) is not hears
+
+
+@pytest.mark.parametrize("levels", [1, 2, 4])
+def test_convolutions_alone_see_what_their_sizes_say(levels, gen):
+    """Measured by gradient in the lowest middle block, without normalisation and attention, which see everything."""
+    model = small(base=4, groups=2, multipliers=(1,) * levels, attention=()).double()
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, torch.nn.GroupNorm | unet.SelfAttention):
+                setattr(module, name, torch.nn.Identity())
+    found = []
+    model.mid2.register_forward_hook(lambda module, inputs, out: found.append(out))
+    xt = torch.randn(1, 1, 192, 192, generator=gen(), dtype=torch.float64, requires_grad=True)
+    model(xt, torch.tensor([1]))
+    half = found[0].shape[2] // 2
+    (gradient,) = torch.autograd.grad(found[0][0, :, half, half].sum(), xt)
+    field = 1 + 2 + sum(4 * 2**level for level in range(levels)) + 8 * 2 ** (levels - 1)
+    field += sum(2 * 2**level for level in range(levels - 1))
+    reached = gradient[0, 0] != 0
+    assert (int(reached.any(0).sum()), int(reached.any(1).sum())) == (field, field)
+
+
 # --- the timestep embedding ---
 
 
@@ -209,3 +266,22 @@ X, TT, Y = torch.zeros(3, 1, 8, 8), torch.ones(3, dtype=torch.int64), torch.zero
 def test_mistakes_in_the_call_are_told(error, message, classes, arguments):
     with pytest.raises(error, match=message):
         small(classes=classes)(*arguments)
+
+
+# --- the classes of chapter 07, which are judged with the package's layers ---
+
+
+def test_a_class_is_tried_with_the_layers_of_another_module():
+    model = small()
+
+    class Answer(torch.nn.Module):
+        def forward(self, x):
+            self.conv_in = torch.nn.Identity()
+            return x + self.norm_out.bias[:, None, None]
+
+    answer = ch07.with_layers_of(model, Answer)
+    assert answer.norm_out is model.norm_out
+    answer(torch.zeros(1, 8, 2, 2))
+    assert isinstance(model.conv_in, torch.nn.Conv2d)
+    with pytest.raises(TypeError, match="without parentheses, not Answer"):
+        ch07.with_layers_of(model, Answer())

@@ -6,6 +6,7 @@ see `with_layers_of`.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 
@@ -29,11 +30,14 @@ f64 = torch.float64
 
 
 def with_layers_of(module: nn.Module, cls: type) -> nn.Module:
-    """An instance of `cls` that has the layers of `module`. Raises TypeError if `cls` is no class."""
+    """An instance of `cls` that has the layers of `module`; setting others leaves `module` as it is.
+
+    Raises TypeError if `cls` is no class.
+    """
     if not isinstance(cls, type):
         raise TypeError(f"the class itself is wanted, without parentheses, not {type(cls).__name__}")
     twin = cls.__new__(cls)
-    twin.__dict__.update(module.__dict__)
+    twin.__dict__.update({k: v.copy() if isinstance(v, dict) else v for k, v in module.__dict__.items()})
     return twin
 
 
@@ -262,6 +266,13 @@ class _AcrossChannels(unet.SelfAttention):
         return x + _image(self.out(v @ a.transpose(1, 2)), x)
 
 
+class _BareValues(unet.SelfAttention):
+    def forward(self, x: Tensor) -> Tensor:
+        h = _tokens(self.norm(x))
+        h = F.scaled_dot_product_attention(self.q(h), self.k(h), self.v(_tokens(x)))
+        return x + _image(self.out(h), x)
+
+
 class _ScaleLast(unet.SelfAttention):
     def forward(self, x: Tensor) -> Tensor:
         h = _tokens(self.norm(x))
@@ -359,6 +370,11 @@ def _widths(
     return count
 
 
+def _rearranged(change: Callable[[Pairs, Pairs], tuple]):
+    """The right lists, changed."""
+    return lambda base, multipliers, blocks: change(*block_widths(base, multipliers, blocks))
+
+
 def _sizes() -> Iterator[Case]:
     yield Case("the paper's CIFAR-10 network", 128, (1, 2, 2, 2), 2)
     yield Case("three levels, one block each", 32, (1, 2, 4), 1)
@@ -379,6 +395,7 @@ def _run_widths(answer: Callable, base: int, multipliers: tuple[int, ...], block
 # 07.6 UNet
 
 
+@functools.cache  # it takes longer to build one than to run it
 def _a_net(seed: int, dtype: torch.dtype = torch.float32, **changes) -> nn.Module:
     config = {"channels": 1, "base": 4, "groups": 2, "blocks": 1, "multipliers": (1, 2), "attention": (1,)}
     return filled(_new(lambda: unet.UNet(UNetConfig(**config | changes))), seed, dtype)
@@ -516,6 +533,15 @@ EXERCISES = (
                 wrong=_norm(
                     variance=lambda x, over: x.var(dim=over, keepdim=True),
                     divide=lambda x, var, eps: x / (var.sqrt() + eps),
+                ),
+                reread=NORM,
+            ),
+            Misconception(
+                name="n − 1 in the denominator, and no ε",
+                breaks="(x − μ) / √(σ² + ε), with σ² = (1/n) Σ (x − μ)²",
+                wrong=_norm(
+                    variance=lambda x, over: x.var(dim=over, keepdim=True),
+                    divide=lambda x, var, eps: x / var.sqrt(),
                 ),
                 reread=NORM,
             ),
@@ -917,6 +943,18 @@ EXERCISES = (
                 reread=ATTENTION,
             ),
             Misconception(
+                name="the normalisation comes last, after the sum",
+                breaks="Q, K and V are made of norm(x), and the layer returns x + out(A V) as it is",
+                wrong=_attention(norm=lambda s, x: x, finish=lambda s, x, h: s.norm(x + h)),
+                reread=ATTENTION,
+            ),
+            Misconception(
+                name="the values are made of the bare input, without the normalisation",
+                breaks="Q, K and V are all made of norm(x)",
+                wrong=_BareValues,
+                reread=ATTENTION,
+            ),
+            Misconception(
                 name="the last projection left out",
                 breaks="the layer returns x + out(A V)",
                 wrong=_attention(out=lambda s, h: h),
@@ -979,6 +1017,18 @@ EXERCISES = (
                 reread=DOWN,
             ),
             Misconception(
+                name="padded at the left and at the bottom",
+                breaks="zeros at the right and at the bottom only: F.pad counts (left, right, top, bottom)",
+                wrong=_down(lambda x: F.pad(x, (1, 0, 0, 1))),
+                reread=DOWN,
+            ),
+            Misconception(
+                name="padded at the right and at the top",
+                breaks="zeros at the right and at the bottom only: F.pad counts (left, right, top, bottom)",
+                wrong=_down(lambda x: F.pad(x, (0, 1, 1, 0))),
+                reread=DOWN,
+            ),
+            Misconception(
                 name="padded with the pixels of the edge, not with zeros",
                 breaks="what lies outside of the image counts as 0, as in every other convolution here",
                 wrong=_down(lambda x: F.pad(x, (0, 1, 0, 1), mode="replicate")),
@@ -1027,6 +1077,36 @@ EXERCISES = (
         cases=_sizes,
         run=_run_widths,
         misconceptions=(
+            Misconception(
+                name="the pairs are the wrong way round",
+                breaks="(c_in, c_out): what goes in comes first",
+                wrong=_rearranged(lambda down, up: tuple([(b, a) for a, b in pairs] for pairs in (down, up))),
+                reread=CHANNELS,
+            ),
+            Misconception(
+                name="the way up comes first",
+                breaks="two lists in this order: down, up",
+                wrong=_rearranged(lambda down, up: (up, down)),
+                reread=CHANNELS,
+            ),
+            Misconception(
+                name="the way up is written from the top to the bottom",
+                breaks="in the order in which the blocks run: the way up begins at the lowest level",
+                wrong=_rearranged(lambda down, up: (down, up[::-1])),
+                reread=CHANNELS,
+            ),
+            Misconception(
+                name="the two blocks of the middle are counted with the way down",
+                breaks="the middle belongs to neither list: `blocks` pairs a level on the way down",
+                wrong=_rearranged(lambda down, up: (down + 2 * [2 * down[-1][1:]], up)),
+                reread=CHANNELS,
+            ),
+            Misconception(
+                name="twice what comes out goes in",
+                breaks="c_in = channels + skip, and neither need be as wide as what comes out",
+                wrong=_rearranged(lambda down, up: (down, [(2 * b, b) for _, b in up])),
+                reread=CHANNELS,
+            ),
             Misconception(
                 name="the multiplier is applied to the width before, not to base",
                 breaks="level i has base · mᵢ channels: (1, 2, 2, 2) gives 128, 256, 256, 256",
@@ -1243,6 +1323,18 @@ EXERCISES = (
                 name="the blocks are told the bare waves, without the two layers",
                 breaks="emb = self.embed(t), 4 · base numbers for each image",
                 wrong=_walk(told=lambda s, t: unet.timestep_embedding(t, s.config.base).to(s.conv_in.weight)),
+                reread=WHOLE,
+            ),
+            Misconception(
+                name="the t of the first image told to the whole batch",
+                breaks="each image of a batch has its own t: emb = self.embed(t)",
+                wrong=_walk(told=lambda s, t: _embed(s, t[:1].expand(len(t)))),
+                reread=WHOLE,
+            ),
+            Misconception(
+                name="t counted from 0",
+                breaks="emb = self.embed(t), and t runs from 1 to T",
+                wrong=_walk(told=lambda s, t: _embed(s, t - 1)),
                 reread=WHOLE,
             ),
             Misconception(

@@ -47,21 +47,27 @@ print(config)
 # It consists of six kinds of bricks. For each we shall print what goes in, what comes out, and how many numbers training has to find. A stopwatch runs as well, for a table at the end.
 
 # %%
-clock = {}  # brick -> milliseconds of processor time, the fastest of three calls
+clock = {}  # brick -> milliseconds
+
+
+@torch.no_grad()
+def milliseconds(layer, *inputs):
+    """Processor time of one call, the fastest of three."""
+    times = []
+    for _ in range(3):
+        start_time = time.process_time()
+        layer(*inputs)
+        times.append(1000 * (time.process_time() - start_time))
+    return min(times)
 
 
 @torch.no_grad()
 def brick(name, layer, *inputs):
     """Print the shapes and the parameter count of a layer, and time it."""
-    times = []
-    for _ in range(3):
-        start_time = time.process_time()
-        out = layer(*inputs)
-        times.append(1000 * (time.process_time() - start_time))
-    clock[name] = min(times)
     shapes = " and ".join(str(tuple(x.shape)) for x in inputs)
     count = sum(p.numel() for p in layer.parameters())
-    print(f"{name}: {shapes} -> {tuple(out.shape)}, {count:,} parameters")
+    print(f"{name}: {shapes} -> {tuple(layer(*inputs).shape)}, {count:,} parameters")
+    clock[name] = milliseconds(layer, *inputs)
 
 
 def noise(*shape, seed=0):
@@ -131,7 +137,7 @@ nearest = (distance.argmin(dim=1) - torch.arange(1000)).abs()
 print("for every t the nearest other embedding is that of a neighbour:", bool((nearest == 1).all()))
 
 # %% [markdown]
-# Two dense layers turn the 128 waves into $4 \cdot 128 = 512$ numbers, in which the network can express whatever it needs of $t$. This is done once; then all the residual blocks get the same 512.
+# Two dense layers turn the 128 waves into $4 \cdot 128 = 512$ numbers. This is done once for each image; then all the residual blocks get the same 512, and each takes from them what it needs.
 
 # %%
 time_layers = nn.Sequential(nn.Linear(128, 512), nn.SiLU(), nn.Linear(512, 512), nn.SiLU())
@@ -471,8 +477,13 @@ print(
 print("t = 150: the same with 0.7 and 0.1:", share[150][0] > 0.7 and share[150][1] < 0.1)
 print("t = 800: both within 0.1 of each other:", abs(share[800][0] - share[800][1]) < 0.1)
 
+other = attention_maps(trained, noisy(150), torch.tensor([150]), label)["up.1.0.attention"][0]
+print(
+    "in up.1.0, at t = 150, ink gives less than 0.1 to ink:", bool(other[:, ink].sum(dim=1)[ink].mean() < 0.1)
+)
+
 # %% [markdown]
-# Nobody told the network what ink is. It found that ink learns most about its noise from other ink, wherever in the image that is, and paper from paper. At $t = 800$ it cannot tell them apart any more, and looks everywhere.
+# Nobody told the network what ink is. In this layer ink looks at other ink, wherever in the image that is, and paper at paper. At $t = 800$ the two can hardly be told apart any more, and it looks everywhere. Another layer, `up.1.0`, has another habit: there even the ink looks at the paper.
 #
 # Scrub through $t$. Left: $x_t$. Middle: where the ink looks, on average. Right: where the paper looks. (White is the largest share in each picture.)
 
@@ -498,7 +509,7 @@ widgets.scrubber(
 )
 
 # %% [markdown]
-# And now choose a place yourself, and any of the layers. (This one needs a running kernel.)
+# And now choose a place yourself, and any of the layers; the middle one works at $7\times7$. (This needs a running kernel.)
 
 # %% tags=["nbval-ignore-output"]
 fig, (left, right) = viz.figure(6.4, 3.4, ncols=2)  # made once; draw only changes it
@@ -540,8 +551,6 @@ widgets.live(
 )
 
 # %% [markdown]
-# Every layer has a habit of its own. Try `up.1.0`, where hardly anyone looks at the ink, and the middle, at $7\times7$.
-#
 # ### Where it stands, and what it costs
 #
 # One often reads (also in the report from which this course started) that attention stands between the encoder and the decoder. In the paper's network it does, but not only there. Let the network say it:
@@ -566,14 +575,17 @@ for side in (8, 16, 32, 64, 256):
 
 # %% tags=["volatile"]
 attention, convolution = build(lambda: SelfAttention(64, config)), build(lambda: conv(64, 64))
+took = {}
 for side in (16, 32, 64):
-    brick(f"attention {side}", attention, noise(1, 64, side, side))
-    brick(f"conv {side}", convolution, noise(1, 64, side, side))
-    print(f"   attention {clock[f'attention {side}']:.1f} ms, convolution {clock[f'conv {side}']:.1f} ms")
+    x = noise(1, 64, side, side)
+    took[side] = milliseconds(attention, x)
+    print(f"{side:3d}²  attention {took[side]:6.1f} ms   convolution {milliseconds(convolution, x):6.1f} ms")
 
 # %%
-growth = clock["attention 64"] / clock["attention 32"]
-print("measured: four times the pixels cost attention more than six times the time:", growth > 6)
+print(
+    "from 32² to 64², four times the pixels, attention takes more than six times as long:",
+    took[64] > 6 * took[32],
+)
 
 # %% [markdown]
 # ## Down and up

@@ -705,7 +705,7 @@ def assignment(options) -> int:
     env = set_up(["instructor"], options.here, anyway=options.anyway)
     given = ["--out", os.path.abspath(options.out)] if options.out else []  # start() changes the folder
     given += ["--points", options.points] if options.points else []
-    given += ["--replace"] * options.replace
+    given += ["--replace"] * options.replace + ["--key"] * options.key
     return start(env, ["-m", "tools.assignment", *options.chapters, *given, *options.rest])
 
 
@@ -807,6 +807,7 @@ def parser() -> argparse.ArgumentParser:
     maker.add_argument("--out", metavar="DIR", help="nbgrader's course folder (default: assignments)")
     maker.add_argument("--points", metavar="P", help="such as 5,01.3=8,open=10: five each, eight for 01.3")
     flag(maker, "--replace", "release anew what has changed since its release")
+    flag(maker, "--key", "print the answer key and make nothing")
     verb(bench)
     flag(verb(deps), "--check", "write nothing; fail where a file disagrees")
     maker = verb(setup)

@@ -32,9 +32,14 @@ from typing import Any
 
 LARGEST = 32_000_000  # bytes of results of one exercise
 DEEPEST = 6  # how deep results may be nested
+RETRIES = 5  # how often to leave out statements that fail and begin again
 
 # ---------------------------------------------------------------------------------------------------
 # Which statements an answer needs.
+
+
+class TooMuch(Exception):
+    """A result is larger than any exercise asks for."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,10 @@ def run(job: dict, number: int) -> dict:
     if answer is exercise.reference:
         return {"error": "this is the package's own function"}
     both = (exercise, fresh.afresh(exercise, job["salt"]))
-    return {"runs": [try_out(one, answer, asked["limits"]) for one in both]}
+    try:
+        return {"runs": [try_out(one, answer, asked["limits"]) for one in both]}
+    except TooMuch:
+        return {"ended": "size"}
 
 
 def make(job: dict, name: str, check_cell: int) -> tuple[Any, BaseException | None]:
@@ -165,15 +173,32 @@ def make(job: dict, name: str, check_cell: int) -> tuple[Any, BaseException | No
     above = [step for cell in job["cells"][:check_cell] for step in steps_of(cell)]
     if not any(name in step.binds for step in above if not checked(step.node)):
         above = [step for cell in job["cells"] for step in steps_of(cell)]
+    if not any(name in step.binds for step in above if not checked(step.node)):
+        return None, NameError(f"there is no {name}. Can its cell be run?")
     steps = [one for one in released + above if not (name in one.binds and lends(one))]
+    first: BaseException | None = None
+    for _ in range(RETRIES):
+        space, failed, error = execute(needed(steps, name, len(steps)))
+        first = first or error
+        missing = space.get(name) is None or space[name] is ...
+        if failed is None or not missing:
+            break
+        steps = [one for one in steps if one is not failed]  # as in a notebook: what fails changes nothing
+    if missing and first:
+        return None, first
+    return space.get(name), None if name in space else NameError(f"there is no {name}")
+
+
+def execute(steps: list[Step]) -> tuple[dict[str, Any], Step | None, BaseException | None]:
+    """Run statements one after the other; the names that they leave, the first that failed, and its error."""
     space: dict[str, Any] = {"__name__": "__main__", "__lend__": lend}
-    error: BaseException | None = None
-    for one in needed(steps, name, len(steps)):
+    failed, first = None, None
+    for one in steps:
         try:
             exec(compile(ast.Module([one.node], []), "<answer>", "exec"), space)
-        except Exception as caught:  # as in a notebook: the next cell may still work
-            error = caught
-    return space.get(name), None if name in space else error or NameError(f"there is no {name}")
+        except Exception as error:
+            failed, first = (failed, first) if failed else (one, error)
+    return space, failed, first
 
 
 def lends(one: Step) -> bool:
@@ -253,6 +278,8 @@ def _numbers(tensor: Any) -> list:
     """[dtype, shape, the numbers in base64]."""
     import torch
 
+    if tensor.numel() * tensor.element_size() > LARGEST // 2:
+        raise TooMuch
     plain = tensor.contiguous()
     kind = str(plain.dtype).removeprefix("torch.")
     if plain.dtype == torch.bfloat16:

@@ -2,6 +2,7 @@
 
     python course.py assignment 01            one chapter; --out DIR, --points 5,01.3=8,open=10
     python course.py assignment               every chapter
+    python course.py assignment 01 --key      print the answer key, as Markdown; make nothing
 
 The output folder (assignments/, unless --out says otherwise) is a course folder as nbgrader lays it out:
     nbgrader_config.py                    sets up grading.py; limits can be set there. Written once, then yours
@@ -32,6 +33,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from ddpm_lite.exercises.registry import registry
 from tools import grading, notebooks
 from tools.notebooks import Chapter, Course, Problem
 
@@ -191,7 +193,7 @@ def cells_of(chapter: Chapter, points: dict[str, float], salt: int) -> tuple[lis
     asked = False
     for cell in notebooks.draft(chapter, "assignment").cells:
         parts = split_open_problem(cell)
-        if "solution-only" in cell.metadata.get("tags", []):
+        if "solution-only" in tags(cell):
             continue
         if parts:
             asked = True
@@ -332,6 +334,40 @@ def release(out: Path, name: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------
+# The answer key.
+
+
+def key(chapter: Chapter, points: dict[str, float]) -> str:
+    """A chapter's answers, the mistakes that its checks know, and what a good answer to the open problem says."""
+    cells, items = cells_of(chapter, points, 0)
+    text = {
+        cell.metadata["nbgrader"]["grade_id"]: cell.source for cell in cells if "nbgrader" in cell.metadata
+    }
+    lines = [f"# {chapter.title()}: answer key"]
+    for item in items:
+        exercise = registry.find(item.id)
+        answer = re.sub(r"^.*(?:BEGIN|END) SOLUTION.*\n?", "", text[item.answer], flags=re.MULTILINE)
+        lines += [
+            f"## {item.id} {exercise.title} ({item.points:g} points)",
+            f"```python\n{answer.strip()}\n```",
+        ]
+        known = [f"- {one.name}. *{one.breaks}*" for one in exercise.misconceptions]
+        lines += ["Mistakes that the check knows by name:\n\n" + "\n".join(known)] * bool(known)
+    worked = [cell for cell in notebooks.draft(chapter, "assignment").cells if "solution-only" in tags(cell)]
+    lines += [
+        text["open-problem"],
+        text.get("open-answer", ""),
+        *(f"```python\n{one.source}\n```" for one in worked),
+    ]
+    return "\n\n".join(filter(None, lines)) + "\n"
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """A cell's tags."""
+    return cell.metadata.get("tags", [])
+
+
+# ---------------------------------------------------------------------------------------------------
 # The command line.
 
 
@@ -342,6 +378,9 @@ def run(arguments: argparse.Namespace) -> None:
     unknown = [id_ for id_ in points if id_[:2].isdigit() and id_[:2] not in {one.number for one in chapters}]
     if unknown:
         raise Problem(f"--points: {unknown[0]} is in none of these chapters.")
+    if arguments.key:
+        print("\n".join(key(chapter, points) for chapter in chapters), end="")
+        return
     out = arguments.out.resolve()
     for chapter in chapters:
         print(f"{chapter.name}: {make(chapter, out, points, arguments.replace)}", flush=True)
@@ -365,6 +404,7 @@ def main(words: list[str] | None = None) -> int:
         "--points", default="", help=f"such as 5,01.3=8,open=10 (default: {POINTS},open={OPEN_POINTS})"
     )
     parser.add_argument("--replace", action="store_true", help="release anew what has changed since")
+    parser.add_argument("--key", action="store_true", help="print the answer key and make nothing")
     parser.add_argument("--root", type=Path, default=ROOT, help="another course's folder (default: this one)")
     try:
         run(parser.parse_args(words))

@@ -7,6 +7,7 @@ of a learner is put right, run and scored. What is different:
 - `AsReleased`     refuses to grade against anything but what was released; puts back cells that are missing.
 - `RunNotebook`    runs the notebook with limits and without rights, for its outputs only; a kernel that dies or
                    hangs costs the outputs that would have come after.
+- `SafeToRead`     takes scripts out of what a person will look at in a browser.
 - `JudgeAnswers`   gives the points. Every answer runs in a process of its own (answers.py), which says what it
                    returned on the exercise's cases; whether that is right is decided here, by the package.
 
@@ -15,6 +16,7 @@ docs/INSTRUCTORS.md says what this keeps out and what it does not.
 
 from __future__ import annotations
 
+import ast
 import base64
 import contextlib
 import copy
@@ -38,6 +40,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellControlSignal, DeadKernelError
 from nbconvert.preprocessors import ClearMetadataPreprocessor
+from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat import NotebookNode
 from nbgrader.converters.base import NbGraderException
 from nbgrader.preprocessors import (
@@ -79,15 +82,31 @@ def digest(notebook: NotebookNode) -> str:
 
 
 def package_digest(number: str) -> str:
-    """A hash of the package's code, less other chapters' exercises: checks and right answers come from it."""
+    """A hash of the code that checks and right answers of a chapter come from: its exercises and what they import."""
     import ddpm_lite
 
     root = Path(ddpm_lite.__file__).parent
-    sha = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        if not re.fullmatch(rf"ch(?!{number})\d\d\.py", path.name):
-            sha.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    sha, seen = hashlib.sha256(), set()
+    waiting = [root / "exercises" / f"{name}.py" for name in (f"ch{number}", "engine", "fresh")]
+    while waiting:
+        path = waiting.pop()
+        if path.is_file() and path not in seen:
+            seen.add(path)
+            waiting += _imports(root, path)
+    for path in sorted(seen):
+        sha.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return sha.hexdigest()[:16]
+
+
+def _imports(root: Path, path: Path) -> Iterator[Path]:
+    """The package's own files that a file may import."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [one.name for one in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{name}" for name in names] + [node.module or ""]
+        for name in names:
+            if name.split(".")[0] == root.name:
+                yield root.joinpath(*name.split(".")[1:]).with_suffix(".py")
 
 
 def manifest(root: Path) -> dict:
@@ -112,7 +131,9 @@ def changes(root: Path, name: str) -> list[str]:
         if not path.is_file() or digest(read(path)) != entry[folder]:
             found.append(f"{folder}/{name}/{name}.ipynb is not the one that was released")
     if package_digest(entry["number"]) != entry["package"]:
-        found.append("the package ddpm_lite is not the one that it was released with")
+        found.append(
+            "its exercises in the package ddpm_lite, or what they import, are not those that it was released with"
+        )
     return found
 
 
@@ -225,7 +246,7 @@ class AsReleased(Confined):
         return nb, resources
 
     def restore(self, nb: NotebookNode, released: NotebookNode) -> None:
-        """Give every cell the role that it has in the release, and put back graded cells that are missing."""
+        """Give every cell the role that it has in the release, and put back what is missing and is no answer."""
         roles = {_grade_id(cell): cell for cell in released.cells if _grade_id(cell)}
         there: dict[str, int] = {}
         for index, cell in enumerate(nb.cells):
@@ -239,10 +260,13 @@ class AsReleased(Confined):
         for id_, cell in roles.items():
             if id_ in there:
                 after = max(after, there[id_])
-                continue
+            if id_ in there or cell.metadata["nbgrader"]["solution"] > cell.metadata["nbgrader"]["grade"]:
+                continue  # an answer that lost its role is found by its name
             self.log.warning("put back: the cell %s is missing", id_)
             after += 1
             nb.cells.insert(after, copy.deepcopy(cell))
+            if nb.nbformat_minor < 5:  # from Colab, say: cells have no id there
+                del nb.cells[after]["id"]
             there = {other: place + (place >= after) for other, place in there.items()}
 
 
@@ -286,11 +310,11 @@ class RunNotebook(Confined, Execute):
         return nb, resources
 
     def _stopped(self, nb: NotebookNode) -> None:
-        """Say in the first cell that did not finish why there are no more outputs."""
+        """Say in the first cell that was not run why there are no more outputs."""
         codes = [cell for cell in nb.cells if cell.cell_type == "code" and cell.source.strip()]
         for cell in codes:
             if not cell.get("execution_count"):
-                text = "The kernel stopped in this cell. It and the cells below have no outputs.\n"
+                text = "Not run, as all that is below: the kernel stopped in a cell above.\n"
                 cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
                 return
 
@@ -440,8 +464,36 @@ def _shown(outputs: list, id_: str, why: str | None) -> list:
 
 
 # ---------------------------------------------------------------------------------------------------
+# What a person will look at.
+
+
+class SafeToRead(SanitizeHTML, NbGraderPreprocessor):
+    """Takes out of a learner's text and outputs what would run in the browser of whoever reads them."""
+
+    PLAIN_TAGS = r"/?(?:b|br|code|details|em|i|p|strong|sub|summary|sup)\s*/?"
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.strip = True
+        self.tags = sorted(
+            {*self.tags, "br", "div", "p", "pre", "span", "table", "tbody", "td", "th", "thead", "tr"}
+        )
+        self.attributes = {"div": ["role", "style"]}
+        self.styles = ["border-left", "margin", "padding"]
+
+    def preprocess_cell(self, cell: NotebookNode, resources: Any, index: int) -> tuple[NotebookNode, Any]:
+        """Outputs lose scripts; text that a learner could change loses tags that are not plain."""
+        if cell.cell_type == "code":
+            return super().preprocess_cell(cell, resources, index)
+        if not cell.metadata.get("nbgrader", {}).get("locked"):
+            cell.source = re.sub(rf"<(?!{self.PLAIN_TAGS}>)(?=[A-Za-z/!?])", "&lt;", cell.source)
+        return cell, resources
+
+
+# ---------------------------------------------------------------------------------------------------
 # Whether what came back is right.
 
+NOTHING = "not attempted"
 _ENDED = {
     "time": "it did not come to an end in time.",
     "size": "it returned far too much.",
@@ -512,7 +564,11 @@ def _wrong(id_: str, result: dict, salt: int) -> str | None:
         for (label, outcome), pair in zip(right, pairs, strict=True):
             why = _differs(outcome.result, pair, exercise.tolerance)
             if why:
-                return f"{why} Seen on {label}" + (", with fresh numbers." if number else ".")
+                return (
+                    why
+                    if why == NOTHING
+                    else f"{why} Seen on {label}" + ", with fresh numbers" * bool(number) + "."
+                )
     return None
 
 
@@ -556,9 +612,9 @@ def _differs(right: Any, pair: list[dict], tolerance: Any) -> str | None:
     first, second = pair
     for one in (first, second):
         if "error" in one:
-            return _line(one["error"])
+            return one["error"] if one["error"] == NOTHING else f"it raises {_line(one['error'])}."
         if one["changed"]:
-            return f"it changes its argument {_line(str(one['changed'][0]))}"
+            return f"it changes its argument {_line(str(one['changed'][0]))}."
         found = first_difference(decode(one["result"]), right, tolerance)
         if found:
             return f"{found.where}yours is {_line(found.got)}, expected {found.want}."
@@ -644,6 +700,8 @@ def configure(c: Any, root: str | Path) -> None:
     c.CourseDirectory.root = str(root)
     c.CourseDirectory.db_url = f"sqlite:///{Path(root).as_posix()}/gradebook.db"
     c.Confined.root = str(root)
+    # zip_collect takes notebooks from downloaded/NN_topic/archive that are named LEARNER_NN_topic.ipynb.
+    c.FileNameCollectorPlugin.named_regexp = r".*/(?P<student_id>[^/]+?)_(?P<file_id>\d\d_[a-z0-9_]+)\.ipynb$"
     c.GenerateAssignment.preprocessors = [
         LockCells,
         ClearAnswers,
@@ -672,5 +730,6 @@ def configure(c: Any, root: str | Path) -> None:
         LimitOutput,
         SaveAutoGrades,
         AssignLatePenalties,
+        SafeToRead,
         CheckCellMetadata,
     ]

@@ -876,6 +876,8 @@ print("samples much nearer to the data than one Gaussian is:", of_samples < 0.5 
 #
 # Before you go: without looking, write down line 4 of algorithm 2, and say what is different when $t = 1$.
 #
+# {{ quiz }}
+#
 # {{ next }}
 #
 # ## Open problem

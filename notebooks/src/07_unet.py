@@ -122,7 +122,7 @@ viz.show(
 #
 # <details><summary>Answer</summary>
 #
-# Those with $1000 f_k < \pi/2$: the last 19 of the 64. They say much the same for every $t$. The embedding was made for texts of any length, and the paper took it over as it was.
+# Those with $1000 f_k < \pi/2$: the last 19 of the 64. They say much the same for every $t$. The waves come from the Transformer, a network for texts, and the paper took them over as they were.
 #
 # </details>
 
@@ -603,7 +603,7 @@ print("zeros on both sides:    ", F.conv2d(F.pad(row, (1, 1)), middle, stride=2)
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Each window sits one pixel further to the left. To a network that is still to be trained it is all the same. But weights that were trained with the one do not fit the other, though every shape is right.
+# Each window sits one pixel further to the left. Either can be learned with. But weights that were trained with the one do not fit the other, though every shape is right.
 #
 # </details>
 #
@@ -886,8 +886,8 @@ else:
 # Now the stopwatch. Processor time depends on the machine, so these are yours only if you run the cell; what to look at is what costs much.
 
 # %% tags=["volatile"]
-for name, milliseconds in clock.items():
-    print(f"{name:18s} {milliseconds:8.2f} ms")
+for name, spent in clock.items():
+    print(f"{name:18s} {spent:8.2f} ms")
 
 # %% [markdown]
 # ## The diagram, drawn by the network itself
@@ -924,6 +924,10 @@ def text(shape):
 rows = trace(mine, x32, t32)
 for name, into, out, skip in rows:
     print(f"{name:13s} {text(into):>9s} → {text(out):9s}" + (f" with {skip}" if skip else ""))
+
+
+# %% [markdown]
+# What follows only draws; there is nothing to learn from it about networks.
 
 
 # %%
@@ -1012,7 +1016,7 @@ viz.show(
 # Twelve skips, for twelve blocks on the way up: the first convolution, eight blocks and three downsamplings. The arrows are level because the pile gives back the last first.
 # (Not drawn: every block, down, in the middle and up, is also given the 512 numbers of the time.)
 #
-# The same for a network of your own. All its pictures are traced from a run of a narrow one; the number in the title is that of the full width, 128.
+# The same for a network of your own. What is drawn is traced from a run of a narrow one; the number in the title is that of the full width, 128. (It needs a running kernel.)
 
 # %% tags=["nbval-ignore-output"]
 dial, dial_ax = viz.figure(8.0, 6.9)
@@ -1151,7 +1155,7 @@ widgets.scrubber(
 )
 
 # %% [markdown]
-# One network, and at each $t$ another reach. With little noise the neighbours tell all there is to know. With much noise no neighbour can be trusted, and only many pixels together say something. This is why it is worth having both the skips and the depths, and why the network has to be told $t$.
+# One network, and at each $t$ another reach. With little noise it asks the neighbours. With much noise no single neighbour can be trusted, and it asks many pixels, far away too. For the one it has the skips, for the other the depths; and which of them is wanted it learns from $t$.
 #
 # ## Why the last layers start at zero
 #
@@ -1271,6 +1275,8 @@ print(
 # | zeros | every block begins as the identity | comparing two fresh networks, which both answer 0 |
 #
 # Before you go: without looking, write down the four lines of the residual block.
+#
+# {{ quiz }}
 #
 # {{ next }}
 #

@@ -271,6 +271,22 @@ def test_without_points_the_open_problem_is_only_text(tmp_path):
     assert "open-answer" not in map(role, cells)
 
 
+def test_the_key_has_answers_mistakes_and_the_worked_problem(tmp_path):
+    key = assignment.key(small_course(tmp_path).chapters()[0], {"00.2": 6})
+    for part in ("00.2 to_uint8: [-1, 1] to bytes (6 points)", *SECRETS[:-1], "images scaled to [0, 1]"):
+        assert part in key
+    assert "HIDDEN" not in key
+
+
+@pytest.mark.parametrize("chapter", Course().chapters(), ids=lambda one: one.name)
+def test_the_guide_gives_the_minutes_that_the_chapter_gives(chapter):
+    guide = (Path(__file__).parent.parent / "docs" / "INSTRUCTORS.md").read_text(encoding="utf-8")
+    row = re.search(rf"^\| \*\*{chapter.number}\*\* [^|]+\| (\d+) \|", guide, re.MULTILINE)
+    card = re.search(r"\*\*Time\*\* \| (\d+) minutes", chapter.source.read_text(encoding="utf-8"))
+    assert row
+    assert row[1] == card[1]
+
+
 # --- Every chapter: its own solutions are right, on the check's cases and on fresh ones.
 
 
@@ -518,7 +534,6 @@ def to_uint8(x):
 """
 HELPER = "def helper(x):\n    return x.float() / 127.5\n"
 # Each is what a learner changes in a notebook that is solved: {cell: text}, or a function of the notebook.
-RIGHT_00_1 = "def from_uint8(images):\n    return images.float() / half - 1\n"
 WRONG_00_1 = "def from_uint8(images):\n    return images.float() / 255\n"
 ALL_WRONG = {
     "answer-00-1": WRONG_00_1,
@@ -549,7 +564,9 @@ def delete_cells(notebook):
     """The first check, the imports and the second answer's role are gone, and a check is there twice."""
     twin = next(cell for cell in notebook.cells if role(cell) == "check-00-3")
     notebook.cells = [cell for cell in notebook.cells if role(cell) not in ("check-00-1", "setup")]
-    next(cell for cell in notebook.cells if role(cell) == "answer-00-2").metadata.clear()
+    answer = next(cell for cell in notebook.cells if role(cell) == "answer-00-2")
+    answer.source = solved(notebook.source)["answer-00-2"]
+    answer.metadata.clear()
     notebook.cells.append(nbformat.from_dict({**twin, "id": "twin", "source": "pass"}))
     notebook.cells[1].metadata["nbgrader"] = {"grade_id": "unheard-of", "points": "many"}
 
@@ -608,14 +625,12 @@ def from_uint8(images):
 LEARNERS = {
     "right": ({}, 14),
     "wrong": ({"answer-00-1": WRONG_00_1}, 10),
-    "all-wrong": (ALL_WRONG, 0),
     "half": ({"answer-00-2": None, "answer-00-3": None}, 4),
     "blank": (None, 0),
     "no-python": ({"answer-00-1": "def from_uint8(images) return 1"}, 10),
     "no-name": ({"answer-00-1": "x = 1"}, 10),
     "raises": ({"answer-00-1": "def from_uint8(images):\n    raise RuntimeError('no\\x1b[31m')\n"}, 10),
     "leaves": ({"answer-00-1": LEAVE}, 10),
-    "leaves-early": ({"answer-00-1": "import sys\nsys.exit(0)\n" + RIGHT_00_1}, 14),
     "kills": ({"answer-00-1": "import os\ndef from_uint8(x):\n    os.kill(0, 9)\n"}, 10),
     "endless": ({"answer-00-1": "def from_uint8(images):\n    while True:\n        pass\n"}, 10),
     "stubborn": ({"answer-00-2": STUBBORN}, 8),
@@ -635,13 +650,8 @@ LEARNERS = {
 if confine.landlock_version() >= 6:
     MURDER = "import os\ndef from_uint8(x):\n    os.kill(os.getppid(), 9)\n"
     LEARNERS["murders"] = ({"answer-00-1": MURDER}, 10)
-# These are run as a whole notebook as well.
-WHOLE = {
-    "whole-right": "right",
-    "whole-leaves": "leaves",
-    "whole-stubborn": "stubborn",
-    "whole-patched": "patched",
-}
+# Of these the whole notebook is run as well.
+WHOLE = ("right", "leaves", "stubborn", "patched")
 
 
 class Graded:
@@ -706,8 +716,8 @@ class Graded:
 
 CONFIG = """
 import os
-c.Confined.answer_seconds = 4
-c.Confined.cell_seconds = 8
+c.Confined.answer_seconds = 2
+c.Confined.cell_seconds = 6
 c.Confined.notebook_seconds = 120
 c.Confined.megabytes = 1500
 c.Confined.whole = bool(os.environ["WHOLE"])
@@ -745,19 +755,17 @@ def graded(folder, tmp_path_factory) -> Graded:
 
     # The others' files come from a learning platform.
     for learner, (changes, _) in LEARNERS.items():
-        for name in [learner, *(name for name, like in WHOLE.items() if like == learner)]:
-            run.hand_in(name, changes, source)
+        run.hand_in(f"whole-{learner}" if learner in WHOLE else learner, changes, source)
     forge = FORGE % (str(out), str(out), str(out / "source" / NAME / f"{NAME}.ipynb"))
     run.hand_in("forger", {"answer-00-1": forge}, source)
     (out / "downloaded" / NAME / "archive" / f"broken_{NAME}.ipynb").write_text("{", encoding="utf-8")
     run.nbgrader("zip_collect", NAME, "--force")
 
-    for learner in WHOLE:
-        run.nbgrader("autograde", NAME, "--student", learner, WHOLE="1")
+    run.nbgrader("autograde", NAME, "--student", "whole-*", WHOLE="1")
     run.nbgrader("autograde", NAME, ends=1)  # 1: one of them cannot be read
     os.environ["PATH"] = str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"]
     with Gradebook(f"sqlite:///{out}/gradebook.db") as book:
-        grade = book.find_grade("open-answer", NAME, NAME, "right")
+        grade = book.find_grade("open-answer", NAME, NAME, "whole-right")
         assert grade.needs_manual_grade
         grade.manual_score, grade.needs_manual_grade = 7, False
         book.db.commit()
@@ -773,8 +781,8 @@ def test_points_by_learner(graded):
     }
     points = {name: float(row["raw_score"]) for name, row in rows.items() if name != os.environ.get("USER")}
     wanted = {name: points for name, (_, points) in LEARNERS.items()} | {"forger": 10}
-    wanted |= {name: wanted[like] for name, like in WHOLE.items()}
-    wanted["right"] += 7
+    wanted |= {f"whole-{name}": wanted.pop(name) for name in WHOLE}
+    wanted["whole-right"] += 7
     assert {name: points.get(name) for name in wanted} == wanted
     assert all(float(row["max_score"]) == 24 for row in rows.values())
     collected = set(points) - set(wanted) - {"broken"}
@@ -792,9 +800,11 @@ def test_reasons_are_told(graded):
         assert "there is no from_uint8" in graded.why(learner)
     assert graded.why("raises").startswith("it raises RuntimeError: no")
     assert "\x1b" not in graded.why("raises")
-    for learner in ("leaves", "kills"):
+    for learner in ("whole-leaves", "kills"):
         assert graded.why(learner) == "it ended the process that ran it."
-    assert graded.why("endless") == graded.why("stubborn", "00.2") == "it did not come to an end in time."
+    assert (
+        graded.why("endless") == graded.why("whole-stubborn", "00.2") == "it did not come to an end in time."
+    )
     assert "memory" in graded.why("greedy")
     assert graded.why("talkative") == "it returned far too much."
     assert graded.why("borrowed") == "this is the package's own function"
@@ -804,9 +814,9 @@ def test_reasons_are_told(graded):
 def test_what_a_person_should_look_at_is_noted(graded):
     notes = {
         name: graded.verdict(name)["exercises"][0]["notes"]
-        for name in ("right", "borrowed", "patched-in-answer")
+        for name in ("added-cells", "borrowed", "patched-in-answer")
     }
-    assert notes["right"] == []
+    assert notes["added-cells"] == []
     assert "the answer uses the package's own from_uint8" in notes["borrowed"]
     assert "registry" in notes["patched-in-answer"][0]
     whole = graded.verdict("whole-patched")["exercises"][0]["notes"]
@@ -835,7 +845,7 @@ def test_a_whole_notebook_that_crashes_or_hangs_still_shows_what_came_before(gra
             for cell in graded.notebook(learner).cells
             for output in cell.get("outputs", [])
         ]
-        for learner in WHOLE
+        for learner in (f"whole-{name}" for name in WHOLE)
     }
     assert all(any("half of the range: 127.5" in text for text in shown) for shown in texts.values())
     assert any("255 comes back as 255" in text for text in texts["whole-right"])
@@ -880,5 +890,5 @@ def test_nothing_is_graded_against_something_that_was_not_released(graded, tmp_p
     record = json.loads((out / "released.json").read_text(encoding="utf-8"))
     record[NAME]["source"] = "another"
     (out / "released.json").write_text(json.dumps(record), encoding="utf-8")
-    said = run.nbgrader("autograde", NAME, "--student", "right", "--force", ends=1)
+    said = run.nbgrader("autograde", NAME, "--student", "wrong", "--force", ends=1)
     assert "Nothing is graded" in said

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs a learner's answers, each in a process of its own, and says what they returned. Not whether it is right.
 
-    python -m answers < job.json > results.jsonl      (started by grading.py through confine.py)
+    python -m answers < jobs.jsonl > results.jsonl      (started by grading.py through confine.py)
 
 This is the side that is not trusted: a learner's code runs here. What it returned goes back as JSON, and
 grading.py compares it in another process. Top to bottom: which statements of a notebook an answer needs,
@@ -171,9 +171,9 @@ def make(job: dict, name: str, check_cell: int) -> tuple[Any, BaseException | No
     """The value of `name` as the notebook makes it above its check, and what went wrong on the way."""
     released = [step for cell in job["released"] for step in steps_of(cell)]
     above = [step for cell in job["cells"][:check_cell] for step in steps_of(cell)]
-    if not any(name in step.binds for step in above if not checked(step.node)):
+    if not any(name in step.binds for step in above if not lends(step)):
         above = [step for cell in job["cells"] for step in steps_of(cell)]
-    if not any(name in step.binds for step in above if not checked(step.node)):
+    if not any(name in step.binds for step in above if not lends(step)):
         return None, NameError(f"there is no {name}. Can its cell be run?")
     steps = [one for one in released + above if not (name in one.binds and lends(one))]
     first: BaseException | None = None
@@ -350,19 +350,36 @@ def _read(reader: int, deadline: float) -> tuple[bytes, str]:
         parts.append(part)
 
 
-def main() -> None:
-    """Read the job, run every exercise in a child, write a line for each."""
-    job = json.load(sys.stdin)
-    import torch
-
+def serve() -> None:
+    """Read one job, run every exercise in a child, and write a line for each."""
     from ddpm_lite.exercises.registry import registry
 
-    torch.set_num_threads(1)  # a child has no threads but its own
+    text = b""
+    while not text.endswith(b"\n"):
+        part = os.read(0, 1 << 20)
+        if not part:
+            return
+        text += part
+    job = json.loads(text)
     for asked in job["exercises"]:
         registry.find(asked["id"])  # imported once, for all the children
-    steps_of("1")
     for number, asked in enumerate(job["exercises"]):
         print(json.dumps({"id": asked["id"], **apart(job, number)}), flush=True)
+
+
+def main() -> None:
+    """Fork a process for each job. This one reads no job itself, so no learner finds another's work in its memory."""
+    import torch
+
+    torch.set_num_threads(1)  # a child has no threads but its own
+    steps_of("1")
+    while os.read(0, 1):  # a byte goes before each job, and the next job comes after the answer to this
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                serve()
+            os._exit(0)
+        os.waitpid(child, 0)
 
 
 if __name__ == "__main__":

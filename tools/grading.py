@@ -17,6 +17,7 @@ docs/INSTRUCTORS.md says what this keeps out and what it does not.
 from __future__ import annotations
 
 import ast
+import atexit
 import base64
 import contextlib
 import copy
@@ -24,6 +25,7 @@ import hashlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -213,7 +215,11 @@ class Confined(NbGraderPreprocessor):
             for tool in ("answers.py", "confine.py"):
                 (box / "site" / tool).symlink_to(TOOLS / tool)
             if files and files.is_dir():
-                shutil.copytree(files, box / "work", dirs_exist_ok=True)
+                shutil.copytree(
+                    files, box / "work", symlinks=True, dirs_exist_ok=True
+                )  # a link stays outside
+            for fonts in (Path.home() / ".cache" / "matplotlib").glob("fontlist*.json"):
+                shutil.copy(fonts, box / "matplotlib")  # Matplotlib would search for them anew
             yield box
 
     def surroundings(self, box: Path) -> dict[str, str]:
@@ -222,6 +228,7 @@ class Confined(NbGraderPreprocessor):
         own = {"HOME": box, "TMPDIR": box / "tmp", "IPYTHONDIR": box / "tmp", "PYTHONPATH": box / "site"}
         own |= {"MPLCONFIGDIR": box / "matplotlib", "JUPYTER_RUNTIME_DIR": box / "tmp"}
         fixed = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUTF8": "1", "NBGRADER_EXECUTION": "autograde"}
+        fixed |= {"CUDA_VISIBLE_DEVICES": ""}  # CUDA reserves more addresses than any limit allows
         fixed |= {"JOBLIB_MULTIPROCESSING": "0"}  # it warns where it may not make a semaphore
         here = {name: os.environ[name] for name in keep if name in os.environ}
         return here | {name: str(path) for name, path in own.items()} | fixed
@@ -399,16 +406,24 @@ class JudgeAnswers(Confined):
                 for one in entry["exercises"]
             ],
         }
-        allowed = 5 * self.answer_seconds * len(job["exercises"]) + 120
-        with self.box() as box:
-            command = self.command(box, "answers", allowed, 4 * self.megabytes, 100)
-            text = _talk(command, json.dumps(job), self.surroundings(box), box / "work", allowed)
-        found = {}
-        for line in text.splitlines():
-            with contextlib.suppress(ValueError, RecursionError, TypeError, KeyError):
-                one = json.loads(line)
-                found.setdefault(one["id"], one)
+        worker = self.worker()
+        found = worker.ask(job, 5 * self.answer_seconds * len(job["exercises"]) + 120)
+        if len(found) < len(job["exercises"]):
+            worker.end()
         return found
+
+    def worker(self) -> Worker:
+        """The process that tries answers out; a new one if there is none."""
+        if not (_workers and _workers[-1].process.poll() is None and _workers[-1].maker == self.settings()):
+            stack = contextlib.ExitStack()
+            box = stack.enter_context(self.box())
+            command = self.command(box, "answers", 10**6, 4 * self.megabytes, 100)
+            _workers.append(Worker(self.settings(), command, self.surroundings(box), box / "work", stack))
+        return _workers[-1]
+
+    def settings(self) -> tuple:
+        """What a worker depends on."""
+        return self.megabytes, tuple(self.wrapper), tuple(self.readable)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -427,28 +442,50 @@ def _code(nb: NotebookNode) -> list[str]:
     return [cell.source if cell.cell_type == "code" else "" for cell in nb.cells]
 
 
-def _talk(command: list[str], text: str, env: dict[str, str], cwd: Path, seconds: float) -> str:
-    """Run a command in a process group of its own, and end all of it when it is done or late."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=env,
-        cwd=cwd,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-    )
-    try:
-        return process.communicate(text, timeout=seconds)[0]
-    except subprocess.TimeoutExpired as late:
-        return late.stdout.decode("utf-8", "replace") if late.stdout else ""
-    finally:
+class Worker:
+    """The process that forks one for each answer. It runs no learner's code itself, so it serves for many learners."""
+
+    def __init__(
+        self, maker: tuple, command: list[str], env: dict[str, str], cwd: Path, stack: contextlib.ExitStack
+    ) -> None:
+        self.maker, self.stack = maker, stack
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, env=env, cwd=cwd, start_new_session=True, **pipes)
+        atexit.register(self.end)
+
+    def ask(self, job: dict, seconds: float) -> dict[str, Any]:
+        """What came back of a job, by exercise, until all of it is there, or the time is up, or the process ends."""
+        found: dict[str, Any] = {}
+        wanted = {one["id"] for one in job["exercises"]}
+        deadline, text = time.monotonic() + seconds, b""
         with contextlib.suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+            self.process.stdin.write(b"+" + json.dumps(job).encode() + b"\n")
+            self.process.stdin.flush()
+            while wanted - set(found) and self.ready(deadline):
+                part = os.read(self.process.stdout.fileno(), 1 << 20)
+                if not part:
+                    break
+                *lines, text = (text + part).split(b"\n")
+                for line in lines:
+                    with contextlib.suppress(ValueError, RecursionError, TypeError, KeyError):
+                        one = json.loads(line)
+                        found.setdefault(one["id"], one)
+        return {id_: one for id_, one in found.items() if id_ in wanted}
+
+    def ready(self, deadline: float) -> bool:
+        """Wait until there is something to read, or until the deadline."""
+        left = max(0.0, deadline - time.monotonic())
+        return bool(select.select([self.process.stdout], [], [], left)[0])
+
+    def end(self) -> None:
+        """End the process and all of its group, and clear up."""
+        with contextlib.suppress(OSError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.stack.close()
+
+
+_workers: list[Worker] = []
 
 
 def _shown(outputs: list, id_: str, why: str | None) -> list:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ddpm_lite import data, metrics
+from ddpm_lite import data, metrics, results
 
 
 def normal(gen, n, d, mean=0.0, scale=1.0):
@@ -201,3 +201,53 @@ def test_errors_say_what_to_do(gen, trained):
         metrics.nearest_neighbours(images, images, k=4)
     with pytest.raises(ValueError, match="'mnist', 'fashion_mnist'"):
         metrics.feature_net("cifar10")
+
+
+def test_the_frechet_distance_of_gaussians_has_known_values(gen):
+    one = torch.ones(1, 1, dtype=torch.float64)
+    assert metrics.gaussian_frechet(one[0], 4 * one, 3 * one[0], 9 * one) == pytest.approx(5.0)
+    x = torch.randn(20, 4, generator=gen(), dtype=torch.float64)
+    a, b, mean = torch.cov(x.T), torch.cov(x[:4].T), torch.zeros(4, dtype=torch.float64)  # b has no full rank
+    got = metrics.gaussian_frechet(mean, a, mean + 2, b)
+    cross = torch.linalg.eigvals(a @ b).real.clamp(min=0).sqrt().sum()
+    assert got == pytest.approx(float(16 + a.trace() + b.trace() - 2 * cross), rel=1e-6)
+    assert metrics.gaussian_frechet(mean, a, mean, a) < 1e-9
+
+
+def test_coverage_counts_the_real_points_that_have_a_sample_nearby():
+    real = torch.tensor([[0.0], [1.0], [2.0], [10.0]], dtype=torch.float64)
+    assert metrics.coverage(real, real, 1) == 1.0
+    assert metrics.coverage(real, torch.tensor([[0.9]], dtype=torch.float64), 1) == 0.5  # 0 and 1, not 2
+    assert (
+        metrics.coverage(real, torch.tensor([[2.0]] * 7, dtype=torch.float64), 1) == 0.75
+    )  # 10 reaches to 2
+    assert metrics.coverage(real, torch.tensor([[99.0]], dtype=torch.float64), 3) == 0.0
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_coverage_needs_other_points(k):
+    real = torch.zeros(4, 2)
+    with pytest.raises(ValueError, match=r"1\.\.3"):
+        metrics.coverage(real, real, k)
+
+
+def test_coverage_refuses_bytes():
+    with pytest.raises(TypeError, match="floating"):
+        metrics.coverage(torch.zeros(4, 2, dtype=torch.uint8), torch.zeros(4, 2, dtype=torch.uint8), 1)
+
+
+@pytest.mark.parametrize("name", metrics.HELD_OUT)
+def test_held_out_images_ship_and_say_whose_they_are(name):
+    images, labels = metrics.heldout(name)
+    assert images.shape == (64, 1, 28, 28) and images.dtype == torch.uint8
+    assert labels.shape == (64,) and labels.dtype == torch.int64 and len(labels.unique()) == 10
+    about = results.load("heldout")
+    assert len(about["licences"][name]) > 10 and len(about["places_in_the_test_set"][name]) == 64
+
+
+def test_the_networks_know_the_held_out_images():
+    for name in metrics.HELD_OUT:
+        images, labels = metrics.heldout(name)
+        assert (metrics.classify(metrics.feature_net(name), images) == labels).double().mean() > 0.8
+    with pytest.raises(ValueError, match="mnist"):
+        metrics.heldout("cifar10")

@@ -108,7 +108,10 @@ def table(state: Path, seeds: int, known, train_on: torch.Tensor) -> None:
             run, samples = kept(
                 state, f"table_{name}_{seed}", lambda r=row, s=seed: gathered(train_on, r, BUDGET, s, known)
             )
-            runs.append(run)
+            covered = metrics.coverage(
+                metrics.features(known[0], known[2]), metrics.features(known[0], samples)
+            )
+            runs.append(run | {"coverage": short([covered])[0]})
             if seed == 0:
                 pictures[name] = samples[:64].contiguous()
         content = about("python tools/ablation.py table", seed + 1, runs)

@@ -17,6 +17,7 @@
 # {{ setup }}
 import contextlib
 import copy
+import functools
 import importlib
 import importlib.util
 import itertools
@@ -523,9 +524,15 @@ right.set(xticks=[], yticks=[])
 right.grid(False)
 
 
+@functools.lru_cache(maxsize=8)
+def maps_at(t):
+    """All maps at t, kept for the next drawing."""
+    return attention_maps(trained, noisy(t), torch.tensor([t]), label)
+
+
 def draw(layer, row, column, t):
     """The noisy digit, and where the chosen pixel looks in the chosen layer."""
-    a = attention_maps(trained, noisy(t), torch.tensor([t]), label)[layer][0]  # (N, N)
+    a = maps_at(t)[layer][0]  # (N, N)
     side = math.isqrt(len(a))
     i, j = row * side // 14, column * side // 14
     viz.image(left, noisy(t)[0], f"$x_t$, t = {t}")
@@ -603,7 +610,7 @@ print("zeros on both sides:    ", F.conv2d(F.pad(row, (1, 1)), middle, stride=2)
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Each window sits one pixel further to the left. Either can be learned with. But weights that were trained with the one do not fit the other, though every shape is right.
+# Each window sits one pixel further to the left. A network learns the weights that go with its own padding. Weights that were trained with the one do not fit the other, though every shape is right.
 #
 # </details>
 #
@@ -1025,7 +1032,7 @@ dial, dial_ax = viz.figure(8.0, 6.9)
 def draw_dial(levels, blocks, attention):
     """The diagram of a network with so many levels and blocks, and attention at one level (0: full resolution)."""
     shape = {
-        "multipliers": (1, 2, 2, 2, 2)[:levels],
+        "multipliers": (1, 2, 2, 2)[:levels],
         "blocks": blocks,
         "attention": (min(attention, levels - 1),),
     }
@@ -1039,9 +1046,9 @@ def draw_dial(levels, blocks, attention):
 
 widgets.live(
     draw_dial,
-    levels=ipywidgets.IntSlider(3, 1, 5),
-    blocks=ipywidgets.IntSlider(1, 1, 3),
-    attention=ipywidgets.IntSlider(1, 0, 4, description="attention at level"),
+    levels=ipywidgets.IntSlider(3, 1, 4),
+    blocks=ipywidgets.IntSlider(1, 1, 2),
+    attention=ipywidgets.IntSlider(1, 0, 3, description="attention at level"),
     alt=lambda levels, blocks, attention: (
         f"The diagram of a U-Net with {levels} levels, {blocks} blocks a level, and attention at level {min(attention, levels - 1)}."
     ),

@@ -684,7 +684,12 @@ def lab(options) -> int:
 def test(options) -> int:
     """Run every test; what follows goes to pytest."""
     env = set_up(["dev"], options.here, anyway=options.anyway)
-    return start(env, ["-m", "pytest", *options.rest])
+    return start(env, ["-m", "pytest", *(options.rest or side_by_side(os.cpu_count()))])
+
+
+def side_by_side(cores) -> list:
+    """pytest's options to run the whole suite in two processes; what shares a server or a browser stays together."""
+    return ["-n", "2", "--dist", "loadgroup"] if (cores or 1) > 1 else []
 
 
 def build(options) -> int:

@@ -13,6 +13,8 @@ matplotlib.use("Agg")
 
 # The tensors in tests are small: a second thread costs more than it brings, and disturbs what runs beside it.
 torch.set_num_threads(1)
+if "PYTEST_XDIST_WORKER" in os.environ:  # two kernels side by side: a thread each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # What tests and the kernels that they start solve is no learner's progress.
 os.environ["DDPM_LITE_PROGRESS"] = "off"

@@ -108,6 +108,9 @@ class Machine:
         return 0
 
 
+TOGETHER = course.side_by_side(os.cpu_count())  # for the whole suite, where nothing else is asked for
+
+
 @pytest.fixture
 def machine(tmp_path, monkeypatch) -> Machine:
     monkeypatch.setattr(course, "ROOT", tmp_path)
@@ -497,7 +500,7 @@ def test_here_takes_nothing_away_from_the_user(machine, conda):
 def test_here_runs_programs_with_the_current_python(machine, conda):
     assert course.main(["test", "--here"]) == 0
     command, environ = machine.started[0]
-    assert command == [sys.executable, "-m", "pytest"]
+    assert command == [sys.executable, "-m", "pytest", *TOGETHER]
     assert environ.get("VIRTUAL_ENV") == os.environ.get("VIRTUAL_ENV")
 
 
@@ -702,6 +705,13 @@ def test_what_the_programs_find_around_them(machine):
 
 # --- Verbs.
 
+
+@pytest.mark.parametrize(("cores", "workers"), [(None, None), (1, None), (2, "2"), (64, "2")])
+def test_the_whole_suite_runs_in_two_processes_where_there_are_two_cores(cores, workers):
+    options = course.side_by_side(cores)
+    assert options[:2] == (["-n", workers] if workers else [])
+
+
 LAB = ["-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/"]
 
 
@@ -711,7 +721,7 @@ LAB = ["-m", "jupyterlab", "--LabApp.default_url=/lab/tree/notebooks/"]
         (["lab"], "lab", [*LAB[:2], LAB[2] + "00_start_here.ipynb"]),
         (["lab", "1"], "lab", [*LAB[:2], LAB[2] + "01_forward_process.ipynb"]),
         (["lab", "--", "--port", "9"], "lab", [*LAB[:2], LAB[2] + "00_start_here.ipynb", "--port", "9"]),
-        (["test"], "dev,lab", ["-m", "pytest"]),
+        (["test"], "dev,lab", ["-m", "pytest", *TOGETHER]),
         (
             ["test", "tests/test_x.py", "-k", "a b"],
             "dev,lab",

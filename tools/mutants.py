@@ -45,13 +45,14 @@ class Solution:
     """The statement that answers an exercise, and those before it that it refers to.
 
     name: what the learner hands to `check`. needs: imports and definitions, in order. answer: a function, a
-    class or the assignments of a value.
+    class or the assignments of a value. lines: those of the answer's cell that the learner has to write.
     """
 
     exercise: Exercise
     name: str
     needs: tuple[ast.stmt, ...]
     answer: tuple[ast.stmt, ...]
+    lines: frozenset[int] = frozenset()
 
     def run(self, answer: tuple[ast.stmt, ...] | None = None) -> Any:
         """The answer itself, or a changed one in its place."""
@@ -73,26 +74,38 @@ def execute(body: tuple[ast.stmt, ...], names: dict[str, Any]) -> None:
     exec(compile(ast.fix_missing_locations(module), "<solution>", "exec"), names)
 
 
+@dataclass(frozen=True)
+class Cell:
+    """A code cell of a source, solutions in place: its statements, and which lines are a solution's."""
+
+    body: tuple[ast.stmt, ...]
+    lines: frozenset[int]
+
+
 @cache
-def statements(path: Path) -> tuple[tuple[ast.stmt, ...], ...]:
-    """The code cells of a chapter's source, solutions in place, each as its statements."""
-    cells = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells
-    code = [
-        re.sub(r"^(\s*)[%!]", r"\1pass  # ", cell.source, flags=re.M)
-        for cell in cells
-        if cell.cell_type == "code"
-    ]
-    return tuple(tuple(ast.parse(text).body) for text in code)
+def cells(path: Path) -> tuple[Cell, ...]:
+    """The code cells of a chapter's source."""
+    found = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells
+    return tuple(_cell(cell.source) for cell in found if cell.cell_type == "code")
+
+
+def _cell(source: str) -> Cell:
+    text = re.sub(r"^(\s*)[%!]", r"\1pass  # ", source, flags=re.M)
+    lines, inside = set(), False
+    for number, line in enumerate(text.split("\n"), 1):
+        inside = (inside or "BEGIN SOLUTION" in line) and "END SOLUTION" not in line
+        lines |= {number} if inside else set()
+    return Cell(tuple(ast.parse(text).body), frozenset(lines))
 
 
 def solution(exercise: Exercise, folder: Path = ROOT / "notebooks" / "src") -> Solution:
     """The solution of an exercise. Raises LookupError if its chapter does not check it in the usual form."""
     (path,) = folder.glob(f"{exercise.id[:2]}_*.py")
-    cells: list[tuple[ast.stmt, ...]] = []
-    for cell in statements(path):
-        if name := _checked(cell, exercise.id):
-            return _with_needs(exercise, name, cells)
-        cells.append(cell)
+    before: list[Cell] = []
+    for cell in cells(path):
+        if name := _checked(cell.body, exercise.id):
+            return _with_needs(exercise, name, before)
+        before.append(cell)
     raise LookupError(f"{path.name} has no line  NAME = check({exercise.id!r}, NAME).")
 
 
@@ -125,13 +138,14 @@ def _uses(statement: ast.stmt) -> set[str]:
     return {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
 
-def _with_needs(exercise: Exercise, name: str, cells: list[tuple[ast.stmt, ...]]) -> Solution:
+def _with_needs(exercise: Exercise, name: str, cells: list[Cell]) -> Solution:
     """The answer is the last definition of the name, or, of a value, the cell that computes it; then back from there."""
-    place = max(i for i, cell in enumerate(cells) if any(name in _defines(one) for one in cell))
-    last = max(i for i, one in enumerate(cells[place]) if name in _defines(one))
+    place = max(i for i, cell in enumerate(cells) if any(name in _defines(one) for one in cell.body))
+    body = cells[place].body
+    last = max(i for i, one in enumerate(body) if name in _defines(one))
     first = 0 if exercise.is_value else last
-    answer = cells[place][first : last + 1]
-    before = [one for cell in cells[:place] for one in cell] + list(cells[place][:first])
+    answer = body[first : last + 1]
+    before = [one for cell in cells[:place] for one in cell.body] + list(body[:first])
     wanted = set().union(*map(_uses, answer)) - {name}
     needs: list[ast.stmt] = []
     for one in reversed(before):
@@ -139,7 +153,7 @@ def _with_needs(exercise: Exercise, name: str, cells: list[tuple[ast.stmt, ...]]
         if given and not _is_check(one):
             needs.insert(0, one)
             wanted = (wanted - given) | (_uses(one) - set(dir(builtins)))
-    return Solution(exercise, name, tuple(needs), answer)
+    return Solution(exercise, name, tuple(needs), answer, cells[place].lines)
 
 
 def _is_check(statement: ast.stmt) -> bool:
@@ -207,6 +221,9 @@ NAMES: dict[str, tuple[str | None, ...]] = {
     "lt": ("le",),
     "ge": ("gt",),
 }
+
+
+SYMMETRIC = {"min", "max", "minimum", "maximum", "transpose", "add", "mul"}  # in their arguments
 
 
 def operators(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
@@ -285,12 +302,15 @@ def calls(node: ast.AST) -> Iterator[tuple[ast.AST, str]]:
     """An option left out, another dimension, two arguments in each other's place, coefficients that do not broadcast."""
     if not isinstance(node, ast.Call):
         return
+    called = ast.unparse(node.func).rpartition(".")[2]
     for i, keyword in enumerate(node.keywords):
+        if keyword.arg == "strict":  # of zip: a safeguard, no part of what is computed
+            continue
         rest = node.keywords[:i] + node.keywords[i + 1 :]
         yield _with(node, keywords=rest), f"without {keyword.arg}"
     for i in range(len(node.args) - 1):
         a, b = node.args[i : i + 2]
-        if not isinstance(a, ast.Starred) and not isinstance(b, ast.Starred):
+        if not isinstance(a, ast.Starred) and not isinstance(b, ast.Starred) and called not in SYMMETRIC:
             yield _with(node, args=[*node.args[:i], b, a, *node.args[i + 2 :]]), "two arguments swapped"
     if isinstance(node.func, ast.Attribute) and node.func.attr == "at" and len(node.args) == 3:
         yield ast.Subscript(node.args[0], node.args[1], ast.Load()), "(B,) not made (B, 1, …)"
@@ -334,7 +354,7 @@ def _of_nodes(one: Solution) -> Iterator[tuple[str, tuple[ast.stmt, ...]]]:
     for i, statement in enumerate(one.answer):
         skipped = {id(node) for node in _left_alone(statement)}
         for path, node in _walk(statement):
-            if id(node) in skipped:
+            if id(node) in skipped or not _written(one, node):
                 continue
             for change in CHANGES:
                 for new, text in change(node):
@@ -343,6 +363,11 @@ def _of_nodes(one: Solution) -> Iterator[tuple[str, tuple[ast.stmt, ...]]]:
                         f"{text}: {_short(node)} → {_short(new)}",
                         (*one.answer[:i], changed, *one.answer[i + 1 :]),
                     )
+
+
+def _written(one: Solution, node: ast.AST) -> bool:
+    """Whether the learner writes this; without marks, all of it."""
+    return not one.lines or getattr(node, "lineno", None) in one.lines
 
 
 def _left_alone(statement: ast.stmt) -> Iterator[ast.AST]:
@@ -354,6 +379,8 @@ def _left_alone(statement: ast.stmt) -> Iterator[ast.AST]:
             yield from ast.walk(node.args)
             yield from ast.walk(node.returns) if node.returns else ()
         if isinstance(node, (ast.Raise, ast.Assert, ast.JoinedStr)):
+            yield from ast.walk(node)
+        if isinstance(node, ast.keyword) and node.arg == "strict":
             yield from ast.walk(node)
 
 
@@ -397,7 +424,12 @@ def _of_parameters(one: Solution) -> Iterator[tuple[str, tuple[ast.stmt, ...]]]:
     function = one.answer[0]
     names = [argument.arg for argument in function.args.args if argument.arg != "schedule"]
     for path, node in _walk(function):
-        if isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Load):
+        if (
+            isinstance(node, ast.Name)
+            and node.id in names
+            and isinstance(node.ctx, ast.Load)
+            and _written(one, node)
+        ):
             for other in names:
                 if other != node.id:
                     changed = _replace(function, path, ast.Name(other, ast.Load()))
@@ -410,7 +442,7 @@ def _of_lines(one: Solution) -> Iterator[tuple[str, tuple[ast.stmt, ...]]]:
         return
     function = one.answer[0]
     first = 1 if ast.get_docstring(function) else 0
-    for i in range(first, len(function.body) - 1):
+    for i in (i for i in range(first, len(function.body) - 1) if _written(one, function.body[i])):
         changed = copy.deepcopy(function)
         text = _short(changed.body.pop(i))
         yield f"left out: {text}", (changed,)

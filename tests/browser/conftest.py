@@ -49,6 +49,7 @@ def pytest_collection_modifyitems(items) -> None:
     for item in items:
         if Path(__file__).parent in Path(item.path).parents:
             item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.xdist_group("browser"))  # one server and one browser for all of them
 
 
 def _missing(what: str):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ddpm_lite import coding, process
-from ddpm_lite.exercises.cases import PAPER, SHORT
+from ddpm_lite.exercises.cases import PAPER, SHORT, first_t
 from ddpm_lite.exercises.engine import Case, Exercise, Misconception, rand, randn
 from ddpm_lite.process import at
 from ddpm_lite.schedules import Schedule
@@ -90,9 +90,9 @@ def _zero(terms):
 # 11.3 rmse_255
 
 
-def rmse_255(x0_hat: Tensor, x0: Tensor) -> Tensor:
-    """Root of the mean square error over all images and pixels, on the scale 0..255; x0_hat held to [-1, 1]. A scalar."""
-    return 127.5 * (x0_hat.clamp(-1, 1) - x0).square().mean().sqrt()
+def rmse_255(x0_hat: Tensor, x0: Tensor) -> float:
+    """Root of the mean square error over all images and pixels, on the scale 0..255; x0_hat held to [-1, 1]."""
+    return float(127.5 * (x0_hat.clamp(-1, 1) - x0).square().mean().sqrt())
 
 
 def _guesses():
@@ -106,6 +106,10 @@ def _guesses():
     yield Case("2 colour images, float64", guess, x0)
     x0 = rand(2, 3, seed=4, dtype=F64).T
     yield Case("3 points, not contiguous", x0 + 0.5 * randn(3, 2, seed=5, dtype=F64), x0)
+
+
+def _level(x):
+    return ((x + 1) * 127.5).round()
 
 
 def _error(scale=127.5, clip=lambda x: x.clamp(-1, 1), of=lambda d: d.square().mean().sqrt()):
@@ -304,6 +308,18 @@ EXERCISES = (
                 reread=PRICE,
             ),
             Misconception(
+                name="β̃_{t−1} in place of β̃_t",
+                breaks="L_{t−1} is the price of the step from x_t to x_{t−1}, whose variance is β̃_t",
+                wrong=lambda a, b, t, s: _priced()(a, b, t - 1, s),
+                reread=PRICE,
+            ),
+            Misconception(
+                name="1 − ᾱ_t, the variance of all the noise in x_t, in place of β̃_t",
+                breaks="both Gaussians have the variance of the posterior, β̃_t = (1 − ᾱ_{t−1}) / (1 − ᾱ_t) · β_t",
+                wrong=_priced(variance=lambda s: 1 - s.alpha_bar),
+                reread=PRICE,
+            ),
+            Misconception(
                 name="the absolute difference, not its square",
                 breaks="KL = ‖μ̃ − μ_θ‖² / (2 β̃_t)",
                 wrong=_priced(of=lambda d: d.abs().flatten(1).mean(dim=1)),
@@ -459,6 +475,20 @@ EXERCISES = (
                 reread=SEES,
             ),
             Misconception(
+                name="rounded to whole grey levels first",
+                breaks="x̂_0 is a guess, and may lie between two levels: no rounding",
+                wrong=lambda x0_hat, x0: _error(scale=1.0, clip=lambda x: x)(
+                    _level(x0_hat.clamp(-1, 1)), _level(x0)
+                ),
+                reread=SEES,
+            ),
+            Misconception(
+                name="on the scale 0 … 255, but x̂_0 is not held to [−1, 1], and 255 where 127.5 belongs",
+                breaks="clamp first; [−1, 1] has the length 2, so the factor is 127.5",
+                wrong=_error(scale=255.0, clip=lambda x: x),
+                reread=SEES,
+            ),
+            Misconception(
                 name="x̂_0 is held to [0, 1]",
                 breaks="images lie in [−1, 1]",
                 wrong=_error(clip=lambda x: x.clamp(0, 1)),
@@ -468,6 +498,12 @@ EXERCISES = (
                 name="the mean absolute error, not the root of the mean square",
                 breaks="RMSE = √(mean square)",
                 wrong=_error(of=lambda d: d.abs().mean()),
+                reread=SEES,
+            ),
+            Misconception(
+                name="the standard deviation of the error: it leaves the mean error out",
+                breaks="RMSE = √(mean square), and nothing is subtracted before",
+                wrong=_error(of=lambda d: d.std()),
                 reread=SEES,
             ),
             Misconception(
@@ -724,6 +760,20 @@ EXERCISES = (
                 reread=BETWEEN,
             ),
             Misconception(
+                name="a quarter circle in place of a straight line",
+                breaks="x̄_t = (1 − λ) x_t + λ x'_t: it keeps the noise whole, but it is another interpolation",
+                wrong=_mixed(weights=lambda lam: (math.cos(lam * math.pi / 2), math.sin(lam * math.pi / 2))),
+                reread=BETWEEN,
+            ),
+            Misconception(
+                name="rescaled, so that the noise keeps its variance: the images then become too bright",
+                breaks="x̄_t = (1 − λ) x_t + λ x'_t, as in the paper's code: measure first what it does",
+                wrong=_mixed(
+                    weights=lambda lam: ((1 - lam) / math.hypot(1 - lam, lam), lam / math.hypot(1 - lam, lam))
+                ),
+                reread=BETWEEN,
+            ),
+            Misconception(
                 name="the sum, not the mean: λ only on the second",
                 breaks="x̄_t = (1 − λ) x_t + λ x'_t: the weights add up to one",
                 wrong=_mixed(weights=lambda lam: (1.0, lam)),
@@ -735,6 +785,7 @@ EXERCISES = (
                 wrong=_mixed(weights=lambda lam: (0.5, 0.5)),
                 reread=BETWEEN,
             ),
+            first_t(mix_latents, 3, BETWEEN),
             Misconception(
                 name="the variance 1 − ᾱ_t used as a standard deviation",
                 breaks="x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε   (eq. 4)",

@@ -1,9 +1,10 @@
 """Make ddpm_lite/results/sampling_choices.json again: what the variance and clipping x0_hat do to samples.
 
-The shipped MNIST network samples with each of the paper's two variances, with and without clipping, in chains of
-several lengths, from the same noise each time. Needs the real MNIST, which is downloaded if it is not there.
+The shipped MNIST network samples with each of the paper's two variances, with and without clipping, from the same
+noise each time; in chains of 25 steps, and in longer ones clipped only. Needs the real MNIST, which is downloaded if
+it is not there.
 
-    python tools/measure_sampling.py --samples 400 --steps 25 50
+    python tools/measure_sampling.py --samples 400 --steps 25 --clipped 50
 
 With --state FILE a run that was cut off goes on where it was.
 """
@@ -62,7 +63,10 @@ def measure(model, schedule, args) -> dict:
     done = {"minutes": 0.0, "rows": []}
     if args.state and args.state.exists():
         done = json.loads(args.state.read_text(encoding="utf-8"))
-    for steps, variance, clip in itertools.product(args.steps, ("beta", "beta_tilde"), (True, False)):
+    variances = ("beta", "beta_tilde")
+    grid = [*itertools.product(args.steps, variances, (True, False))]
+    grid += itertools.product(args.clipped, variances, (True,))
+    for steps, variance, clip in grid:
         row = {"steps": steps, "variance": variance, "clip": clip}
         if any(row.items() <= one.items() for one in done["rows"]):
             continue
@@ -79,7 +83,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", help="where MNIST is or goes (default: as ddpm_lite.data has it)")
     parser.add_argument("--samples", type=int, default=400)
-    parser.add_argument("--steps", type=int, nargs="+", default=[25, 50])
+    parser.add_argument("--steps", type=int, nargs="+", default=[25])
+    parser.add_argument(
+        "--clipped", type=int, nargs="*", default=[50], help="lengths to measure clipped only"
+    )
     parser.add_argument("--state", type=Path, help="a file to keep finished rows in")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -90,9 +97,8 @@ def main() -> None:
     REAL = metrics.features(net, data.load("mnist", train=False, root=args.root).images)
     others = metrics.features(net, data.load("mnist", train=True, root=args.root).images[: 10 * args.samples])
     done = measure(model, schedule, args)
-    command = (
-        f"python tools/measure_sampling.py --samples {args.samples} --steps {' '.join(map(str, args.steps))}"
-    )
+    lengths = " ".join(map(str, ["--steps", *args.steps, "--clipped", *args.clipped]))
+    command = f"python tools/measure_sampling.py --samples {args.samples} {lengths}"
     floor = [metrics.frechet_distance(part, REAL) for part in others.split(args.samples)]
     content = {
         "what": "samples of the shipped MNIST network; frechet against the 10,000 test images of MNIST",

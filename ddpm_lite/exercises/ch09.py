@@ -153,6 +153,10 @@ def _walk(
     return same_names
 
 
+def _started_late(eps_model, noise, schedule, sigma2, clip=True):
+    return sample(eps_model, torch.cat([noise[-1:], noise[1:]]), schedule, sigma2, clip)
+
+
 # ---------------------------------------------------------------------------------------------------
 # 09.3 own_noise
 
@@ -489,7 +493,7 @@ LOOKS = {
     "wrong embedding": "a network that cannot read t takes the wrong amount of noise away at each step: specks, and no digit",
     "product to T": "a network that has only seen the noisiest level takes next to nothing away: noise to the end",
     "images in [0, 1]": "data without values below 0 give samples without values below 0: a grey background, not a black one",
-    "variance as deviation": "trained with too little noise, the network leaves some of what it meets: fine digits with grey patches",
+    "variance as deviation": "trained with too little noise, the network leaves some of what it meets: digits with grey patches",
     "short chain": "x_T of training still holds the image, that of sampling does not: fine digits, in the wrong proportions",
 }
 WARDS = {
@@ -665,6 +669,23 @@ EXERCISES = (
                 wrong=_clipping(result=lambda mean, raw, held, clip: mean),
                 reread=TWO,
             ),
+            Misconception(
+                name="the pair that q_posterior returns, mean and variance, where the mean and x̂_0 are wanted",
+                breaks="return mean, x0_hat",
+                wrong=lambda xt, t, eps_hat, schedule, clip: process.q_posterior(
+                    clipped_mean(xt, t, eps_hat, schedule, clip)[1], xt, t, schedule
+                ),
+                reread=TWO,
+            ),
+            Misconception(
+                name="the first result is a pair itself: q_posterior returns the mean and the variance",
+                breaks="mean, _ = process.q_posterior(…)",
+                wrong=lambda xt, t, eps_hat, schedule, clip: (
+                    process.q_posterior(clipped_mean(xt, t, eps_hat, schedule, clip)[1], xt, t, schedule),
+                    clipped_mean(xt, t, eps_hat, schedule, clip)[1],
+                ),
+                reread=TWO,
+            ),
         ),
         hints=(
             "Three lines: the guess x̂_0 from x_t and ε̂; hold it, if asked to; the mean of (7) from x̂_0 and x_t.",
@@ -786,6 +807,28 @@ EXERCISES = (
                 wrong=_walk(mean=lambda *a: (clipped_mean(*a)[1],) * 2),
                 reread=LOOP,
             ),
+            Misconception(
+                name="it returns x_0 at the end, and yields nothing on the way",
+                breaks="yield t − 1, xt, x0_hat in every step: who runs the loop wants to look on",
+                wrong=lambda eps_model, noise, schedule, sigma2, clip=True: list(
+                    sample(eps_model, noise, schedule, sigma2, clip)
+                )[-1][1],
+                reread=LOOP,
+            ),
+            Misconception(
+                name="it collects all steps in a list, and hands them over at the end",
+                breaks="yield t − 1, xt, x0_hat in every step: nobody can look on, and a thousand steps fill the memory",
+                wrong=lambda eps_model, noise, schedule, sigma2, clip=True: list(
+                    sample(eps_model, noise, schedule, sigma2, clip)
+                ),
+                reread=LOOP,
+            ),
+            Misconception(
+                name="starts from noise[T], which is the z of the first step",
+                breaks="noise[0] is x_T, and noise[t] the z of step t",
+                wrong=_started_late,
+                reread=LOOP,
+            ),
         ),
         hints=(
             "xt = noise[0]; then for t in range(schedule.T, 0, -1): ask the network, compute the mean, add the noise, yield.",
@@ -853,6 +896,20 @@ EXERCISES = (
                 ),
                 reread=SEEDS,
             ),
+            Misconception(
+                name="one generator, seeded with the sum of all seeds",
+                breaks="image i depends on seeds[i] alone",
+                wrong=lambda seeds, T, shape: torch.randn(
+                    T + 1, len(seeds), *shape, generator=_g(sum(seeds))
+                ),
+                reread=SEEDS,
+            ),
+            Misconception(
+                name="one generator, seeded with the first seed, draws the whole batch",
+                breaks="image i depends on seeds[i] alone",
+                wrong=lambda seeds, T, shape: torch.randn(T + 1, len(seeds), *shape, generator=_g(seeds[0])),
+                reread=SEEDS,
+            ),
         ),
         hints=(
             "For one image: a generator with its seed, and T + 1 draws of the shape, in one call of torch.randn.",
@@ -907,6 +964,16 @@ EXERCISES = (
                 name="the variance is squared",
                 breaks="a draw from N(m, v) is m + √v z",
                 wrong=_draw(factor=lambda v: v * v),
+                reread=STEP_WARD,
+            ),
+            Misconception(
+                name="one number of noise for each image, the same for all its pixels",
+                breaks="z has the shape of the mean: every pixel its own",
+                wrong=lambda mean, variance, generator: (
+                    mean
+                    + math.sqrt(variance)
+                    * torch.randn(len(mean), *[1] * (mean.ndim - 1), generator=generator, dtype=mean.dtype)
+                ),
                 reread=STEP_WARD,
             ),
         ),
@@ -1011,6 +1078,14 @@ EXERCISES = (
                 name="ᾱ_{t−1} in place of ᾱ_t",
                 breaks="1 − ᾱ_t is the variance of all the noise in x_t",
                 wrong=_eleven(share=lambda s, t: s.beta[t] / (1 - s.alpha_bar[t - 1]).sqrt()),
+                reread=STEP_WARD,
+            ),
+            Misconception(
+                name="by way of a clipped x̂_0: a good sampler does so, but it is not (11)",
+                breaks="μ_θ = (x_t − β_t / √(1 − ᾱ_t) ε_θ) / √α_t",
+                wrong=lambda xt, t, eps_hat, schedule: clipped_mean(
+                    xt, torch.full((len(xt),), t), eps_hat, schedule, True
+                )[0],
                 reread=STEP_WARD,
             ),
         ),
@@ -1193,7 +1268,7 @@ EXERCISES = (
                 7,
                 "gradients and dropout are two things: eval() switches dropout off, requires_grad_(False) only gradients",
                 NET_WARD,
-                "the patient as it came in: it stops gradients, and leaves dropout on",
+                "as it came in: gradients may be off, but dropout is on",
             ),
             Misconception(
                 name="only the outermost module is switched: those inside keep their dropout",
@@ -1317,6 +1392,18 @@ EXERCISES = (
                 name="exp of minus the sum of the β: the limit of many small steps",
                 breaks="ᾱ_t = (1 − β_1) ⋯ (1 − β_t), which is a little less",
                 wrong=lambda beta: torch.exp(-torch.cumsum(beta, dim=0)),
+                reread=TRAIN_WARD,
+            ),
+            Misconception(
+                name="one number, the product over all T steps",
+                breaks="ᾱ_t = α_1 ⋯ α_t: T + 1 numbers, one for each t",
+                wrong=lambda beta: torch.prod(1 - beta),
+                reread=TRAIN_WARD,
+            ),
+            Misconception(
+                name="the entry of t = 0 is left out",
+                breaks="index 0 is the clean image, and ᾱ_0 = 1",
+                wrong=lambda beta: torch.cumprod(1 - beta[1:], dim=0),
                 reread=TRAIN_WARD,
             ),
         ),
@@ -1467,6 +1554,12 @@ EXERCISES = (
                 name="a cosine schedule: a cure as well, but the check wants the paper's line, rescaled",
                 breaks="β times 1000 / T",
                 wrong=lambda T: schedules.cosine(T=T).beta[1:],
+                reread=TRAIN_WARD,
+            ),
+            Misconception(
+                name="T + 1 numbers, with a 0 in front",
+                breaks="β_1 … β_T: schedules.from_beta puts the 0 there",
+                wrong=lambda T: torch.cat([torch.zeros(1, dtype=F64), betas(T)]),
                 reread=TRAIN_WARD,
             ),
         ),

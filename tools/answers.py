@@ -172,7 +172,9 @@ def make(job: dict, name: str, check_cell: int) -> tuple[Any, BaseException | No
     released = [step for cell in job["released"] for step in steps_of(cell)]
     above = [step for cell in job["cells"][:check_cell] for step in steps_of(cell)]
     if not any(name in step.binds for step in above if not lends(step)):
-        above = [step for cell in job["cells"] for step in steps_of(cell)]
+        checks = {one["cell"] for one in job["exercises"]}
+        others = [cell for index, cell in enumerate(job["cells"]) if index not in checks]
+        above = [step for cell in others for step in steps_of(cell)]
     if not any(name in step.binds for step in above if not lends(step)):
         return None, NameError(f"there is no {name}. Can its cell be run?")
     steps = [one for one in released + above if not (name in one.binds and lends(one))]

@@ -274,3 +274,19 @@ def test_the_distance_of_real_images_is_their_floor():
     some = found.images[:500]
     assert recipes.distance(some, found) < 5
     assert recipes.distance(torch.randint_like(some, 256), found) > 50
+
+
+def test_findings_take_their_numbers_from_the_tables():
+    def row(name, *fd):
+        return {"name": name, "seconds": 20, "fd": list(fd)}
+
+    tables = [
+        {"title": "A", "rows": [row("the paper's settings", 50.0, 54.0), row("+ x", 30.0), row("+ y", 10.0)]},
+        {"title": "MNIST at 16 x 16, with labels", "rows": [row("our recipe", 6.0), row("other", 4.0)]},
+        {"title": "not measured yet", "rows": []},
+    ]
+    text = recipes.findings({"tables": tables})
+    assert "A: 52.0 becomes 10.0 in 20 s." in text
+    assert "best was other in 20 s, 4.0. The goal, 5" in text and "reached" in text
+    assert "1.08 times" in text
+    assert "not measured" not in text

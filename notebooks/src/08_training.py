@@ -26,7 +26,20 @@ from IPython.display import display
 from PIL import Image
 from torch import nn
 
-from ddpm_lite import data, energy, metrics, paper, process, samplers, schedules, train, unet, viz, widgets
+from ddpm_lite import (
+    data,
+    energy,
+    metrics,
+    paper,
+    process,
+    results,
+    samplers,
+    schedules,
+    train,
+    unet,
+    viz,
+    widgets,
+)
 from ddpm_lite.exercises import check, hint
 from ddpm_lite.train import TrainStep
 
@@ -41,7 +54,8 @@ ready = time.process_time()  # seconds of processor time for starting Python and
 # %%
 DATA = "digits"  # or "mnist", "fashion_mnist", "cifar10", or a folder such as "~/Pictures/cats"
 
-SIZE = 8 if DATA == "digits" else 16
+known = DATA == "digits"  # for these we know what to expect, and have a classifier
+SIZE = 8 if known else 16
 found = data.load(DATA) if DATA in data.REGISTRY else data.folder(DATA, size=SIZE)
 pictures = data.shrink(found.images, SIZE)
 
@@ -323,7 +337,7 @@ one_batch = [
 target = process.target(x0, t, eps, schedule, PREDICTION)
 print(f"first loss {one_batch[0]:.2f}, mean square of the target {target.square().mean():.2f}")
 print("after 100 steps less than a quarter of it is left:", one_batch[-1] < 0.25 * one_batch[0])
-assert one_batch[-1] < 0.25 * one_batch[0]
+assert not known or (one_batch[-1] < 0.25 * one_batch[0])
 
 # %% [markdown]
 # ## Yours and the package's
@@ -377,22 +391,27 @@ range_losses = torch.tensor([step.loss for step in steps])
 
 smooth = torch.nn.functional.avg_pool1d(range_losses[None, None], 9, stride=1)[0, 0]  # (120,) -> (112,)
 middle = torch.tensor(rates[4:-4])
-best = float(middle[smooth.argmin()])
+lowest = float(middle[smooth.argmin()])
+edge = float(middle[smooth < 1.1 * smooth.min()][0])  # where the valley begins
 fig, ax = viz.figure(6.4, 2.6)
 ax.semilogx(rates, range_losses, ".", color=viz.COLORS["sky"], markersize=4)
 ax.semilogx(middle, smooth, color=viz.COLORS["blue"])
-ax.axvline(best, color=viz.COLORS["vermillion"], linestyle="--", label=f"lowest, at {best:.0e}")
-ax.axvline(best / 4, color=viz.COLORS["green"], linestyle="-", label=f"a quarter of it, {best / 4:.0e}")
-ax.axvline(2e-4, color=viz.COLORS["black"], linestyle=":", label="the paper's, 2e-04")
+marks = {
+    "the paper's": (2e-4, "black", ":"),
+    "left edge": (edge, "green", "-"),
+    "lowest": (lowest, "vermillion", "--"),
+}
+for name, (place, color, style) in marks.items():
+    ax.axvline(place, color=viz.COLORS[color], linestyle=style, label=f"{name}, {place:.0e}")
 ax.set(xlabel="learning rate, growing from step to step", ylabel="loss")
-ax.legend(frameon=False, fontsize=9)
+ax.legend(frameon=False, fontsize=8, loc="lower left")
 viz.show(
     fig,
-    alt="The loss over the learning rate on a logarithmic axis. It stays level up to about 3e-4, falls to its lowest point near 1e-2, and jumps up beyond a few times that. Marked are the lowest point, a quarter of it, and the paper's rate far to the left, where the loss has hardly begun to fall.",
+    alt="The loss over the learning rate on a logarithmic axis. It stays level up to about 2e-4, falls, is low in a broad valley from somewhat below 1e-2 to about 6e-2, and then shoots up. Marked are the paper's rate, where the fall has hardly begun, the valley's left edge, and its lowest point.",
 )
 
 # %%
-print("the lowest point lies between 2e-3 and 8e-2:", 2e-3 < best < 8e-2)
+print("the valley begins between 1e-3 and 3e-2:", 1e-3 < edge < 3e-2)
 print("at the end the loss is well above its lowest:", bool(smooth[-1] > 1.2 * smooth.min()))
 print(
     "at the paper's rate it has hardly moved:",
@@ -400,19 +419,27 @@ print(
 )
 
 # %% [markdown]
-# The lowest point itself is too bold: it was reached for a few steps only, and for a thousand one wants room. A usual rule is to take a quarter to a tenth of it. We take $4 \cdot 10^{-3}$, twenty times the paper's, with warm-up and decay.
-# (A test of a few seconds is no proof; below there are longer runs.)
+# The valley is broad, and where in it the lowest point falls is chance. It also tempts you to be too bold: each rate was held for a single step, and a thousand want some room. What counts is the left edge, where the loss has come down.
+# We take $4 \cdot 10^{-3}$, a little before it and twenty times the paper's, with warm-up and decay.
 #
 # ## Train
 #
 # Everything is in place. Below the curve are sixteen samples from the average, always from the same noise, so that you can watch a sample make up its mind. To keep it quick a sample takes 25 steps here, not 1000 (chapter 12 says why that works).
 
 # %%
-LENGTH = {"digits": 900}.get(DATA, 3000)  # 900 steps: half a minute of one processor core
+LENGTH = (
+    1200 if known else 3000
+)  # 1200 steps: some forty seconds of one processor core; 3000 at 16 x 16: two minutes
 plan = train.TrainConfig(
-    steps=LENGTH, batch=32, lr=4e-3, warmup=50, decay=True, ema=0.995, grad_clip=1.0, prediction=PREDICTION
+    steps=LENGTH,
+    batch=32 if known else 16,
+    lr=4e-3,
+    warmup=50,
+    decay=True,
+    ema=0.995,
+    grad_clip=1.0,
+    prediction=PREDICTION,
 )
-# settings that suit other data: see the end of the chapter
 
 
 def generate(network, count, steps=25, seed=0):
@@ -462,7 +489,7 @@ print(
 start, end = losses_seen[0], sum(losses_seen[-50:]) / 50
 print("the loss has fallen to less than 60 % of the first:", end < 0.6 * start)
 print("and on pictures that the network has never seen:", history[-1][2] < 0.6 * start)
-assert end < 0.6 * start and history[-1][2] < 0.6 * start
+assert not known or (end < 0.6 * start and history[-1][2] < 0.6 * start)
 
 # %% [markdown]
 # The same frames under a slider. Watch how early the rough shape is there, and for how long the strokes are still being put right.
@@ -480,7 +507,7 @@ widgets.scrubber(
 # %% [markdown]
 # ## Can they be read?
 #
-# Opinions about samples are cheap. A small classifier that has learned the real digits (chapter 10 has more on it) is asked: which digit is it, and are you sure? Beside the samples of the trained network stand those of an untrained one, and real digits that were kept aside.
+# Opinions about samples are cheap. A small classifier of real digits (chapter 10 has more on it) is asked: which digit is it, and are you sure? Beside the samples of the trained network stand those of an untrained one, and real digits (many of which the classifier has seen, so it is very sure of them).
 # The Fréchet distance compares the two clouds of features as wholes; 0 would be perfect, and real pictures show what chance alone costs.
 
 # %% tags=["volatile"]
@@ -498,7 +525,6 @@ viz.show(
 )
 
 # %%
-known = DATA == "digits"  # for these the course has a classifier of 8 x 8 pictures
 classifier = metrics.feature_net("digits") if known else None
 
 
@@ -529,7 +555,7 @@ if known:
         )
 
 # %% [markdown]
-# Readable, then, and most digits are there; not perfect. There is still a gap to real digits, and it closes only slowly with more steps (try `LENGTH = 3000`).
+# Readable, then, and most digits are there; not perfect. There is still a gap to real digits, and it closes only slowly with more steps (try `LENGTH = 4000`).
 #
 # ## Are they copies?
 #
@@ -553,7 +579,7 @@ print(
     "samples nearer than the nearest one of those kept aside, at most 5 in 100:",
     bool((distance < usual.min()).double().mean() <= 0.05),
 )
-assert ratio > 0.6
+assert not known or (ratio > 0.6)
 
 # %% tags=["volatile"]
 nearest_first = distance[:, 0].argsort()[:12]  # the most suspicious ones
@@ -569,6 +595,80 @@ viz.show(
 # %% [markdown]
 # The twelve most suspicious samples (above) and their nearest training pictures (below): of one kind, and not the same. With so short a training that is no surprise; learning by heart comes later, and chapter 10 looks for it.
 #
+# ## What each change is worth
+#
+# Our recipe is the paper's plus a few changes, each with a name. What does each buy? Chapter-sized runs are too short to tell, so it was measured beforehand: `python -m benchmarks.recipes` gives every recipe the same processor time on the same pictures, and takes the Fréchet distance of 500 samples. Here is what it stored.
+# From the paper's settings (on this small network) each row adds one change to all those before it.
+
+# %% tags=["volatile"]
+stored = results.load("recipes")
+ladder = next(table for table in stored["tables"] if table["data"] == "digits")["rows"]
+
+
+def mean_fd(row):
+    """The mean over the seeds."""
+    return sum(row["fd"]) / len(row["fd"])
+
+
+print(f"{ladder[0]['seconds']} s of processor time each ({stored['machine']}); seeds {ladder[0]['seed']}")
+for row in ladder:
+    print(f"{row['steps']:5d} steps   Fréchet distance {mean_fd(row):5.1f}   {row['name']}")
+print(f"real digits against real digits {stored['floors']['digits']:.1f}")
+
+fig, ax = viz.figure(7.0, 0.6 + 0.32 * len(ladder))
+names = [row["name"].split(" instead")[0] for row in ladder]
+ax.barh(range(len(ladder)), [mean_fd(row) for row in ladder], color=viz.COLORS["sky"])
+ax.axvline(stored["floors"]["digits"], color=viz.COLORS["black"], linestyle=":")
+ax.set(yticks=range(len(ladder)), yticklabels=names, xlabel="Fréchet distance (dotted: real against real)")
+ax.invert_yaxis()
+viz.show(
+    fig,
+    alt="Horizontal bars, one a row of the table: from the paper's settings, about 52, each change shortens the bar, down to about 16 for our recipe. A dotted line near 2 marks real digits against real ones.",
+)
+
+# %%
+worth = [mean_fd(row) for row in ladder]
+print("all changes together bring the distance below half:", worth[-1] < 0.5 * worth[0])
+gains = {
+    row["name"]: before - after for row, before, after in zip(ladder[1:], worth, worth[1:], strict=False)
+}
+largest = max(gains, key=gains.get)
+print(
+    "the largest single gain comes from how far and how often a step is made:",
+    "rate" in largest or "batch" in largest,
+)
+if known:
+    as_long = next(
+        row
+        for table in stored["tables"]
+        if table["data"] == DATA
+        for row in table["rows"]
+        if (row["name"], row["seconds"]) == ("our recipe", 40)
+    )
+    print(
+        "our run of a moment ago agrees with the stored one of that length, within a factor of 2.5:",
+        ours[2] < 2.5 * mean_fd(as_long),
+    )
+    print("and it is much nearer to the data than the paper's settings in 20 s:", ours[2] < 0.5 * worth[0])
+
+# %% [markdown]
+# In so short a run it counts how many steps are made, and how long they are. A batch of 32 makes more than twice the steps of one of 128 in the same time, and a rate twenty times as high goes further with each. Then come the cosine schedule and $v$; why $v$ helps we see further down.
+# Dropout fights learning by heart, which is no danger in a minute. And the memory of the average hardly shows, as its warm-up keeps even 0.9999 short in a short run.
+#
+# None of this says that the paper chose badly: it trained for 800,000 steps, and there a small, constant rate, a long average and dropout are at home. A recipe belongs to a budget. (Mind the seeds: where there is only one, small differences mean nothing.)
+#
+# The same search for MNIST at 16 × 16:
+
+# %% tags=["volatile"]
+for table in stored["tables"]:
+    if table["data"] == "mnist16" and table["rows"]:
+        print(f"{table['title']}   (real against real {stored['floors']['mnist16']:.1f})")
+        for row in table["rows"]:
+            print(
+                f"{row['seconds']:5d} s {row['steps']:5d} steps   Fréchet distance {mean_fd(row):5.1f}   {row['name']}"
+            )
+
+# %% [markdown]
 # ## With the average, and without
 #
 # During training we wrote down the loss on the pictures kept aside, for the network and for its average.
@@ -595,6 +695,56 @@ print("at the end both are within 5 %:", bool(abs(averaged[-1] / raw[-1] - 1) < 
 # %% [markdown]
 # While the learning rate is high the average is worth a lot, and at the end next to nothing. That is no accident: two remedies for the same restlessness. Averaging smooths the wandering, and a learning rate that goes to zero ends it.
 # The paper keeps its learning rate constant to the end, so it needs the average. We have both, and the average lets us look at good samples *during* training.
+#
+# ## With warm-up and clipping, and without
+#
+# Are the two guards worth their lines? We try where they are needed most: a learning rate in the middle of the valley, $1.6 \cdot 10^{-2}$, for 80 steps, with a warm-up of 50 steps and with none. And we look how long gradients are, before clipping, for a new network and for the trained one.
+
+
+# %%
+def try_out(warmup, peak=1.6e-2, steps=80):
+    """The losses of a short run."""
+    model, draw = new_network(seed=4), drawing(train.TrainConfig(batch=32, seed=3))
+    average, adam = copy.deepcopy(model), torch.optim.Adam(model.parameters(), fused=True)
+    rate = lambda number: peak * min(1.0, number / max(warmup, 1))  # noqa: E731
+    loop = training_loop(model, average, adam, draw, schedule, PREDICTION, rate, steps)
+    return torch.tensor([step.loss for step in loop])
+
+
+def gradient_norms(network, count=12):
+    """The length of the gradient on a few batches."""
+    draw, norms = drawing(train.TrainConfig(batch=32, seed=4)), []
+    for number in range(1, count + 1):
+        x0, t, eps = draw(number)
+        xt, wanted = process.q_sample(x0, t, eps, schedule), process.target(x0, t, eps, schedule, PREDICTION)
+        gradients = torch.autograd.grad((wanted - network(xt, t)).square().mean(), list(network.parameters()))
+        norms.append(torch.cat([g.flatten() for g in gradients]).norm())
+    return torch.stack(norms)
+
+
+with_warmup, without = try_out(warmup=50), try_out(warmup=0)
+fresh, trained = gradient_norms(new_network(seed=4)), gradient_norms(net)
+print(
+    "with a warm-up the last 20 losses are no higher than without:",
+    bool(with_warmup[-20:].mean() < 1.05 * without[-20:].mean()),
+)
+print(
+    "a new network's gradients are at least twice as long as the trained one's:",
+    bool(fresh.mean() > 2 * trained.mean()),
+)
+print("of the trained network's at most 1 in 10 is clipped:", bool((trained > 1).double().mean() <= 0.1))
+
+# %% tags=["volatile"]
+print(
+    f"mean of the last 20 losses: with warm-up {with_warmup[-20:].mean():.2f}, without {without[-20:].mean():.2f}"
+)
+print(
+    f"length of the gradients: new network {fresh.mean():.2f}, trained {trained.mean():.2f} (longest {trained.max():.2f})"
+)
+
+# %% [markdown]
+# So warm-up matters when the peak is bold: without it the first long steps throw the network to a place from which it takes long to come back. (One run each; with other seeds the gap is smaller or larger. With `peak=4e-3`, our own, it all but vanishes: then warm-up is an insurance.)
+# Clipping acts in the first steps, and hardly ever after; it too is an insurance, and it costs next to nothing.
 #
 # ## Where the loss is
 #
@@ -654,7 +804,7 @@ ax.set(xlabel="t", ylabel="mean square error", ylim=(0, None))
 ax.legend(frameon=False, fontsize=9)
 viz.show(
     fig,
-    alt="Two curves over t. The error in epsilon is large at small t and sinks to nearly 0 at large t. The error in v is of the same size at both ends and lowest between.",
+    alt="Two curves over t, from the same point near 0.6 at the left. The error in epsilon sinks steadily to nearly 0 at large t. The error in v falls to half of its start near t = 400 and then stays, rising a little to the end.",
 )
 
 # %% [markdown]
@@ -786,7 +936,7 @@ if known:
 # |---|---|
 # | pictures | bytes, scaled to $[-1, 1]$ a batch at a time; back with clamp and round |
 # | first test | one fixed batch; the loss must go towards 0 |
-# | learning rate | a range test, then a quarter to a tenth of the best; warm-up at the start, decay at the end |
+# | learning rate | a range test, then the left edge of its valley; warm-up at the start, decay at the end |
 # | clipping | by the norm of all gradients together, never by value |
 # | average | in place, without gradients, with a short memory in a short run; with decay to 0 it matters less |
 # | the loss | look at it by $t$; it cannot be compared across targets and schedules |
@@ -808,7 +958,7 @@ if known:
 # 3. Why must the seconds be equal and not the steps? And why is the loss no judge, if you vary the weight of each $t$?
 #
 # <!-- BEGIN SOLUTION -->
-# 1. and 2. In our runs (`benchmarks/RECIPES.md`) small batches win on the digits: with the same seconds they make more steps, and so early in training the number of steps counts more than the quality of each gradient. Beyond some size the picture turns: on many cores or a GPU a larger batch costs hardly more.
-#    Two seeds can differ by a tenth; a difference of that size between recipes is no finding.
+# 1. and 2. `results.load("recipes")["tables"]` has such rows. Small batches win on the digits: with the same seconds they make more steps, and so early in training the number of steps counts more than the quality of each gradient.
+#    With one seed a row, as there, a difference of a tenth between two recipes is no finding: the spread of the seeds comes first.
 # 3. A batch of 128 costs about four times as much as one of 32. With equal steps the larger one would win for having done more work. And a weighted loss is another number: a weight that makes hard $t$ count less lowers the loss of the very same network.
 # <!-- END SOLUTION -->

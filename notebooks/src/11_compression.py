@@ -238,7 +238,7 @@ close = [
 ]
 print("recomputed here, within 15 % of what is stored:", all(abs(ratio - 1) < 0.15 for ratio in close))
 
-fig, axes = viz.figure(9.0, 2.9, ncols=3)
+fig, axes = viz.figure(8.2, 2.5, ncols=3)
 done = 1001 - torch.arange(1, 1001).double()  # reverse steps made when x_t is there: 1000 at t = 1
 fours = {
     name: 127.5 * mse[name].reshape(250, 4).mean(dim=1).sqrt() for name in names
@@ -246,7 +246,7 @@ fours = {
 for name, line in zip(names, ("-", "--"), strict=True):
     axes[0].plot(done.reshape(250, 4).mean(dim=1), fours[name], line, label=name)
     axes[1].plot(done, rate[name][1:], line)
-    axes[2].plot(rate[name][1:].reshape(250, 4).mean(dim=1), fours[name], line)
+    axes[2].plot(rate[name][1:], distortion[name], line)
 axes[0].set(xlabel="reverse steps made", title="distortion, of 255")
 axes[1].set(xlabel="reverse steps made", title="rate, bits/dim")
 axes[2].set(xlabel="rate, bits/dim", title="distortion over rate")
@@ -337,7 +337,7 @@ widgets.scrubber(
     labels,
     ncol=8,
     scale=2,
-    quality=65,
+    quality=50,
     fps=4,
     alt="At the left two digits and two pieces of clothing in noise that falls with t; at the right what the receiver would show. At t = 1000 these are noisy blotches, at 500 blurred shapes, at 250 the images can be told, and at 50 nothing seems to be missing; most bits arrive after that.",
 )
@@ -770,7 +770,7 @@ widgets.scrubber(
     [f"shared up to t = {t}" for t in times],
     ncol=5,
     scale=2,
-    quality=75,
+    quality=60,
     fps=2,
     alt="The same two trees for seven t from 1000 down. The shared latent at the left becomes clearer, and the four images in each row become more and more alike.",
 )
@@ -993,13 +993,13 @@ assert abs(L - entropy) < 1e-9 and abs(L_alone - kls - entropy) < 1e-9 and kls >
 # How many steps should a codec's chain have? More steps make each $p$ fit better, but the bill of this chapter counts only what the steps cost, and every block has its overhead.
 #
 # 1. For cosine chains with $T = 3, 5, 10, 20$ and `size = 8` measure the theory's bill and the length of the message for `sheet`. (Everything above depends on `chain`, `var_q`, `var_p` and `price`. Make a function of the cell that fills them.)
-# 2. The bill is lowest for few steps. Chapter 04 said that more steps make the bound tighter. What is different here?
+# 2. The bill is lowest for few steps. One would think that more steps make the bound tighter, since a small reverse step is more nearly a Gaussian. What is different here?
 # 3. A block's index is one of $K$ equally likely numbers, so it costs $\log_2 K$, even if the block's own KL was small. How could the extra bits be saved, at least in part? Does your idea still decode?
 #
 # <!-- BEGIN SOLUTION -->
 # 1. See the next cell.
 # 2. Our denoiser is far from the best one for digits: each step pays for its errors again, $\lVert\tilde\mu - \mu_\theta\rVert^2$, and a long chain has more steps at small $t$, where the errors are dearest. A longer chain also ends with a smaller noise, so it *says* more before $L_0$ takes over: bits that the last step gets for less.
-#    With the true $\mathbb E[x_0 \mid x_t]$ of the data more steps would not cost more.
+#    The experiment to make is to repeat this with a better denoiser, at best with digits drawn from `mixture` itself.
 # 3. For example: let both sides sort the candidates by a shared random key, and let the sender choose the *first* good one in that order (as with the Gumbel trick or the Poisson process). The index is then small where the KL is small, and a code that gives small numbers fewer bits profits. It decodes: the order is shared. The length then adapts to the KL of each block, at about $\log_2(\mathrm{KL}+1)$ bits on top instead of a fixed margin.
 # <!-- END SOLUTION -->
 

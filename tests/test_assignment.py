@@ -376,6 +376,7 @@ def value_of(name: str, *cells: str, released: tuple[str, ...] = ()):
         ["x, (y, *z) = 1, (42, 3)", "answer = y"],
         ["for x in (1, 42):\n    pass", "answer = x"],
         ["f = lambda: x", "x = 42", "answer = f()"],
+        ["def sum(x):\n    return 42", "answer = sum([1])"],  # a name that Python has as well
         ["import time", "time.sleep(1000)", "time.sleep(1000)\nanswer = 42"],  # not needed, so not run
         ["answer = 1", 'answer = check("00.1", answer)', "answer = 42"],
     ],

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import ast
 import base64
-import builtins
 import contextlib
 import json
 import os
@@ -83,7 +82,7 @@ def step(node: ast.stmt) -> Step:
 
 
 def checked(node: ast.stmt) -> str | None:
-    """ "01.2" for the statement `x = check("01.2", x)`, else None."""
+    """The exercise of a statement `x = check("01.2", x)`, else None."""
     match node:
         case ast.Assign(value=ast.Call(func=ast.Name(id="check"), args=[ast.Constant(value=str(id_)), *_])):
             return id_
@@ -117,7 +116,7 @@ def needed(steps: list[Step], name: str, until: int) -> list[Step]:
     asked: set[tuple[str, int]] = set()
     while wanted:
         one = wanted.pop()
-        if one in asked or hasattr(builtins, one[0]):
+        if one in asked:
             continue
         asked.add(one)
         for index in _makers(steps, *one):

@@ -94,7 +94,7 @@ class Item:
 
 
 def parse_points(text: str) -> dict[str, float]:
-    """ "5,01.3=8,open=10" -> {"": 5.0, "01.3": 8.0, "open": 10.0}. Raises Problem for anything else."""
+    """From "5,01.3=8,open=10" to {"": 5.0, "01.3": 8.0, "open": 10.0}. Raises Problem for anything else."""
     points: dict[str, float] = {}
     for part in filter(None, text.split(",")):
         match = re.fullmatch(r"(?:(open|\d\d\.\d+)=)?(\d+(?:\.\d+)?)", part.strip())

@@ -299,6 +299,35 @@ def test_error_shows_the_inputs_and_the_learners_line_and_no_traceback():
     assert "Traceback" not in cards.of_verdict(verdict).text()
 
 
+class Wide(torch.nn.Module):
+    """The right answer, in the likeness of a layer."""
+
+    def forward(self, x, t, e, table):
+        return mix(x, t, e, table)
+
+
+class RaisingLayer(Wide):
+    def forward(self, x, t, e, table):
+        y = x @ e.new_zeros(99, 99)
+        return y
+
+
+def test_error_in_a_layer_shows_the_line_of_its_forward():
+    exercise = dataclasses.replace(
+        MIX, reference=Wide, misconceptions=(), run=lambda cls, *inputs: cls()(*inputs)
+    )
+    assert judge(exercise, Wide).correct
+    assert dict(judge(exercise, RaisingLayer).rows)["In the line"] == "y = x @ e.new_zeros(99, 99)"
+
+    class Inherits(Wide):
+        def __init__(self):
+            raise ValueError("no layers here")
+
+    verdict = judge(exercise, Inherits)
+    assert verdict.status == "error"
+    assert "In the line" not in dict(verdict.rows)
+
+
 def test_printing_is_reported_and_not_spilled(capsys):
     def chatty(x, t, e, table):
         print("a =", 1)

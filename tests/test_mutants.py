@@ -60,6 +60,11 @@ EQUIVALENT = {
     "05.5": {"eps for x0, line 3": LENDS, "eps for x0, line 4": LENDS},
     "05.6": {"v for xt, line 3": LENDS, "v for xt, line 4": LENDS},
     "06.2": {"its two sides swapped: eps - eps_model(xt, t) → eps_model(xt, t) - eps": SQUARED},
+    "07.1": {
+        "two arguments swapped: x.reshape(len(x), groups, -1, *x.shape[2:]) → x.reshape(groups, len(x), -1, "
+        "*x.shape[2:])": "the numbers lie in the same order, and B · G groups are as many as G · B"
+    },
+    "07.4": {"one more: 1 → 2": "the windows of stride 2 end before a second row or column of zeros"},
     "08.2": {"its two sides swapped: number - 1 → 1 - number": "a cosine is the same for both signs"},
     "08.5": {
         "its two sides swapped: process.target(x0, t, eps, schedule, prediction) - model(… → "

@@ -190,6 +190,14 @@ class _TimeFirst(unet.ResidualBlock):
         return self.shortcut(x) + self.conv2(self.dropout(F.silu(self.norm2(h))))
 
 
+class _TimeBefore(unet.ResidualBlock):
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        x = x + self.time(emb)[:, :, None, None]
+        return self.shortcut(x) + self.conv2(
+            self.dropout(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+        )
+
+
 # ---------------------------------------------------------------------------------------------------
 # 07.3 SelfAttention
 
@@ -266,6 +274,14 @@ class _AcrossChannels(unet.SelfAttention):
         return x + _image(self.out(v @ a.transpose(1, 2)), x)
 
 
+class _AcrossChannelsTurned(unet.SelfAttention):
+    def forward(self, x: Tensor) -> Tensor:
+        h = _tokens(self.norm(x))
+        q, k, v = self.q(h), self.k(h), self.v(h)
+        a = (q.transpose(1, 2) @ k / math.sqrt(q.shape[2])).softmax(dim=2)  # (B, C, C)
+        return x + _image(self.out(v @ a), x)
+
+
 class _BareValues(unet.SelfAttention):
     def forward(self, x: Tensor) -> Tensor:
         h = _tokens(self.norm(x))
@@ -318,6 +334,11 @@ class _Pooled(unet.Downsample):
 class _MaxPooled(unet.Downsample):
     def forward(self, x: Tensor) -> Tensor:
         return F.max_pool2d(x, 2)
+
+
+class _OnlySmaller(unet.Downsample):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, ::2, ::2]
 
 
 class _Shrunk(unet.Downsample):
@@ -641,6 +662,12 @@ EXERCISES = (
                 reread=TIME,
             ),
             Misconception(
+                name="the time is added to the block's input, and so to the shortcut too",
+                breaks="the time comes in after the first convolution, where there are C_out channels",
+                wrong=_TimeBefore,
+                reread=TIME,
+            ),
+            Misconception(
                 name="the time is added after the second normalisation",
                 breaks="h = conv₁(…) + W emb, and only then norm₂, SiLU, dropout, conv₂",
                 wrong=_residual(
@@ -728,6 +755,15 @@ EXERCISES = (
                 reread=BLOCK,
             ),
             Misconception(
+                name="first convolve, then normalise, as older residual networks do, and dropout before the convolution",
+                breaks="norm, SiLU, conv: in this order, twice",
+                wrong=_residual(
+                    first=lambda s, x: F.silu(s.norm1(s.conv1(x))),
+                    second=lambda s, h, time: F.silu(s.norm2(s.conv2(s.dropout(h)))),
+                ),
+                reread=BLOCK,
+            ),
+            Misconception(
                 name="the SiLU comes before the normalisation",
                 breaks="norm, SiLU, conv: in this order, twice",
                 wrong=_residual(
@@ -806,6 +842,18 @@ EXERCISES = (
                 name="dropout after the second convolution",
                 breaks="norm, SiLU, dropout, conv: the last word has the convolution that starts at zero",
                 wrong=_residual(second=lambda s, h, time: s.dropout(s.conv2(F.silu(s.norm2(h))))),
+                reread=BLOCK,
+            ),
+            Misconception(
+                name="dropout before the second normalisation",
+                breaks="norm, SiLU, dropout, conv",
+                wrong=_residual(second=lambda s, h, time: s.conv2(F.silu(s.norm2(s.dropout(h))))),
+                reread=BLOCK,
+            ),
+            Misconception(
+                name="dropout before the second SiLU",
+                breaks="norm, SiLU, dropout, conv",
+                wrong=_residual(second=lambda s, h, time: s.conv2(F.silu(s.dropout(s.norm2(h))))),
                 reread=BLOCK,
             ),
             Misconception(
@@ -898,6 +946,12 @@ EXERCISES = (
                 name="channels attend to channels",
                 breaks="A is (H·W, H·W): a pixel looks at pixels",
                 wrong=_AcrossChannels,
+                reread=ATTENTION,
+            ),
+            Misconception(
+                name="channels attend to channels, and their map is used transposed",
+                breaks="Q Kᵀ has the shape (N, N): every pixel looks at every pixel",
+                wrong=_AcrossChannelsTurned,
                 reread=ATTENTION,
             ),
             Misconception(
@@ -1029,6 +1083,24 @@ EXERCISES = (
                 reread=DOWN,
             ),
             Misconception(
+                name="padded at the top and at the bottom, not at the right",
+                breaks="one row at the bottom, one column at the right: F.pad counts (left, right, top, bottom)",
+                wrong=_down(lambda x: F.pad(x, (0, 0, 1, 1))),
+                reread=DOWN,
+            ),
+            Misconception(
+                name="padded at the left and at the right, not at the bottom",
+                breaks="one row at the bottom, one column at the right: F.pad counts (left, right, top, bottom)",
+                wrong=_down(lambda x: F.pad(x, (1, 1))),
+                reread=DOWN,
+            ),
+            Misconception(
+                name="zeros added to the result, not to the image",
+                breaks="first F.pad, then the convolution: the last windows see the edge of the image, and zeros beyond",
+                wrong=_down(after=lambda h: F.pad(h, (0, 1, 0, 1))),
+                reread=DOWN,
+            ),
+            Misconception(
                 name="padded with the pixels of the edge, not with zeros",
                 breaks="what lies outside of the image counts as 0, as in every other convolution here",
                 wrong=_down(lambda x: F.pad(x, (0, 1, 0, 1), mode="replicate")),
@@ -1050,6 +1122,12 @@ EXERCISES = (
                 name="every second pixel taken after a convolution that has stride 2 already",
                 breaks="one stride of 2 halves the image once",
                 wrong=_down(lambda x: F.pad(x, (0, 1, 0, 1)), lambda h: h[:, :, ::2, ::2]),
+                reread=DOWN,
+            ),
+            Misconception(
+                name="every second pixel, and no convolution",
+                breaks="a convolution of stride 2, whose weights are learned",
+                wrong=_OnlySmaller,
                 reread=DOWN,
             ),
             Misconception(
@@ -1135,7 +1213,7 @@ EXERCISES = (
                 reread=CHANNELS,
             ),
             Misconception(
-                name="every skip taken to be as wide as its own level",
+                name="every skip taken to be as wide as its own level (or one skip too many on the pile)",
                 breaks="the last block of a level up gets what came down from the level above, with its width",
                 wrong=_widths(pop=lambda skips, width: width),
                 reread=CHANNELS,
@@ -1153,9 +1231,27 @@ EXERCISES = (
                 reread=CHANNELS,
             ),
             Misconception(
+                name="the output of the first convolution is not kept, and the last block up gets no skip",
+                breaks="kept are: the first convolution, every block, every downsampling; there is a skip for every block up",
+                wrong=_widths(
+                    first=lambda base, multipliers: [],
+                    pop=lambda skips, width: skips.pop() if skips else 0,
+                ),
+                reread=CHANNELS,
+            ),
+            Misconception(
                 name="the output of the downsamplings is not kept",
                 breaks="kept are: the first convolution, every block, every downsampling",
                 wrong=_widths(keeps_down=False),
+                reread=CHANNELS,
+            ),
+            Misconception(
+                name="the output of the downsamplings is not kept, and the last blocks up get no skip",
+                breaks="kept are: the first convolution, every block, every downsampling; there is a skip for every block up",
+                wrong=_widths(
+                    keeps_down=False,
+                    pop=lambda skips, width: skips.pop() if skips else 0,
+                ),
                 reread=CHANNELS,
             ),
             Misconception(
@@ -1296,6 +1392,12 @@ EXERCISES = (
                 reread=WHOLE,
             ),
             Misconception(
+                name="ReLU in place of SiLU at the end",
+                breaks="conv_out(SiLU(norm_out(h)))",
+                wrong=_walk(end=lambda s, h: s.conv_out(F.relu(s.norm_out(h)))),
+                reread=WHOLE,
+            ),
+            Misconception(
                 name="neither normalisation nor SiLU at the end",
                 breaks="conv_out(SiLU(norm_out(h)))",
                 wrong=_walk(end=lambda s, h: s.conv_out(h)),
@@ -1335,6 +1437,18 @@ EXERCISES = (
                 name="t counted from 0",
                 breaks="emb = self.embed(t), and t runs from 1 to T",
                 wrong=_walk(told=lambda s, t: _embed(s, t - 1)),
+                reread=WHOLE,
+            ),
+            Misconception(
+                name="t divided by 1000",
+                breaks="emb = self.embed(t), with t as it comes: 1, 2, …, T",
+                wrong=_walk(told=lambda s, t: _embed(s, t / 1000)),
+                reread=WHOLE,
+            ),
+            Misconception(
+                name="a SiLU more on the embedding",
+                breaks="emb = self.embed(t) has been through its SiLU already",
+                wrong=_walk(told=lambda s, t: F.silu(_embed(s, t))),
                 reread=WHOLE,
             ),
             Misconception(

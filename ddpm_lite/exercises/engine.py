@@ -505,6 +505,7 @@ def _inputs(exercise: Exercise, case: Case) -> str:
 
 def _guilty_line(answer: Any, trace: TracebackType | None) -> str:
     """The last line of the answer's own cell that the error came through; empty if it cannot be known."""
+    answer = vars(answer).get("forward") if isinstance(answer, type) else answer  # a layer: what it does
     code = getattr(inspect.unwrap(answer), "__code__", None)
     line = ""
     while trace and code:

@@ -260,15 +260,6 @@ def test_folding_is_undone_after_sampling():
     assert torch.equal(drawn, ((x0 + 1) * 127.5).round().byte().expand(2, 1, 8, 8))
 
 
-def test_shrinking_is_a_mean_of_two_by_two_in_a_black_frame():
-    images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
-    images[1, 0, :2, :2] = torch.tensor([[0, 40], [80, 200]])  # pixel (2, 2) of the padded image
-    small = recipes.shrink(images)
-    assert small.shape == (3, 1, 16, 16)
-    assert small[1, 0, 1, 1] == 80
-    assert int(small.sum()) == 80
-
-
 def test_the_distance_of_real_images_is_their_floor():
     found = recipes.material("digits")
     some = found.images[:500]

@@ -188,3 +188,12 @@ def test_a_file_that_cannot_be_read_is_named(pictures, content):
     (pictures / "a" / "0broken.png").write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(data.DataError, match=r"0broken\.png cannot be read"):
         data.folder(pictures, least=1)
+
+
+def test_shrinking_is_a_mean_of_two_by_two_in_a_black_frame():
+    images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
+    images[1, 0, :2, :2] = torch.tensor([[0, 40], [80, 200]])  # pixel (2, 2) of the padded image
+    small = data.shrink(images, 16)
+    assert small.shape == (3, 1, 16, 16)
+    assert small[1, 0, 1, 1] == 80
+    assert int(small.sum()) == 80

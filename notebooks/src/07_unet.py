@@ -99,7 +99,10 @@ left.imshow(
 )
 left.axhline(63.5, color=viz.COLORS["black"], linewidth=1)
 left.set(
-    xlabel="t", ylabel="place in the row", title="emb(t): 64 sines, 64 cosines", yticks=[0, 32, 64, 96, 127]
+    xlabel="t",
+    ylabel="which of the 128 numbers",
+    title="emb(t): 64 sines, 64 cosines",
+    yticks=[0, 32, 64, 96, 127],
 )
 left.grid(False)
 k = torch.arange(64)
@@ -117,7 +120,7 @@ viz.show(
 )
 
 # %% [markdown]
-# Sine and cosine of one wave are a point on a circle. From $t$ to $t + d$ it turns by the angle $f_k d$, so it moves by the chord $2\,|\sin(f_k d/2)|$. That is the right-hand picture, and it does not depend on $t$: near $t = 3$ and near $t = 900$ the network can tell neighbours apart equally well.
+# Sine and cosine of one wave are a point on a circle. From $t$ to $t + d$ it turns by the angle $f_k d$, so it moves by the chord $2\,|\sin(f_k d/2)|$. That is the right-hand picture, and it does not depend on $t$: near $t = 3$ and near $t = 900$ the waves tell neighbours apart equally well.
 #
 # **What do you expect?** The slowest wave is 62,832 steps long, and the chain has only 1000. How many of the 64 waves turn by less than a quarter of a circle in the whole chain?
 #
@@ -138,7 +141,7 @@ nearest = (distance.argmin(dim=1) - torch.arange(1000)).abs()
 print("for every t the nearest other embedding is that of a neighbour:", bool((nearest == 1).all()))
 
 # %% [markdown]
-# Two dense layers turn the 128 waves into $4 \cdot 128 = 512$ numbers. This is done once for each image; then all the residual blocks get the same 512, and each takes from them what it needs.
+# Two dense layers turn these 128 numbers into $4 \cdot 128 = 512$ numbers. This is done once for each image; then all the residual blocks get the same 512, and each takes from them what it needs.
 
 # %%
 time_layers = nn.Sequential(nn.Linear(128, 512), nn.SiLU(), nn.Linear(512, 512), nn.SiLU())
@@ -147,7 +150,7 @@ brick("time", time_layers, waves[[0, 499]])
 # %% [markdown]
 # ## Group normalisation
 #
-# Before nearly every convolution the features are brought to mean 0 and variance 1, so that a layer gets inputs of one size, wherever in training we are. The question is: mean and variance *over what*? Group normalisation divides the $C$ channels into $G$ groups of $C/G$ neighbours.
+# Before most convolutions the features are brought to mean 0 and variance 1, so that a layer gets inputs of one size, wherever in training we are. The question is: mean and variance *over what*? Group normalisation divides the $C$ channels into $G$ groups of $C/G$ neighbours.
 # Each group of each image gets one mean $\mu$ and one variance $\sigma^2$, over its channels and all its pixels, and each channel $c$ then a learned weight $\gamma_c$ and bias $b_c$:
 #
 # $$\hat x = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}, \qquad y_c = \gamma_c\,\hat x_c + b_c, \qquad \sigma^2 = \frac1n \sum (x - \mu)^2,\quad n = \frac CG \cdot H \cdot W .$$
@@ -254,7 +257,7 @@ for name, normalise in {
 #
 # `emb` holds 512 numbers for each image, and SiLU has been applied to it already. A linear layer $W$ makes $C_{out}$ numbers of it, one for each channel. It is added to all pixels of its channel: `(B, C)` has to become `(B, C, 1, 1)`.
 #
-# First two helpers. All layers begin as in the paper's code: weights uniform, with variance 2 / (inputs + outputs), times a `scale`, and biases 0. Some are given the scale 0; why, we shall see at the end.
+# First two helpers. All layers begin as in the paper's code: weights uniform, with variance 2 / (inputs + outputs), times a `scale`, and biases 0. (A $3\times3$ convolution has nine inputs and nine outputs a channel.) Some are given the scale 0; why, we shall see at the end.
 
 
 # %%
@@ -358,7 +361,7 @@ for groups in (32, 128):
 #
 # $$Q = q(h),\quad K = k(h),\quad V = v(h), \qquad h = \mathrm{norm}(x), \qquad A = \mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt C}\right), \qquad \mathrm{attention}(x) = x + \mathrm{out}(A V) .$$
 #
-# $A$ is the *map*, of shape $(N, N)$: row $i$ says how much pixel $i$ looks at each pixel, in shares that sum to 1. Why divide by $\sqrt C$? A query times a key is a sum of $C$ products; were they independent with variance 1, the sum would have the standard deviation $\sqrt C$, and the softmax of such numbers is nearly all on one pixel:
+# $A$ is the *map*, of shape $(N, N)$: row $i$ says how much pixel $i$ looks at each pixel, in shares that sum to 1. Why divide by $\sqrt C$? A query times a key is a sum of $C$ products; were the factors independent, with mean 0 and variance 1, the sum would have the standard deviation $\sqrt C$, and the softmax of such numbers is nearly all on one pixel:
 
 # %%
 q, k = noise(1, 64, 256, seed=9), noise(1, 64, 256, seed=10)  # 64 pixels of 256 numbers
@@ -484,7 +487,7 @@ print(
 )
 
 # %% [markdown]
-# Nobody told the network what ink is. In this layer ink looks at other ink, wherever in the image that is, and paper at paper. At $t = 800$ the two can hardly be told apart any more, and it looks everywhere. Another layer, `up.1.0`, has another habit: there even the ink looks at the paper.
+# Nobody told the network what ink is. In this layer ink looks, on average, at other ink, wherever in the image that is, and paper at paper. At $t = 800$ the two can hardly be told apart any more, and it looks everywhere. Another layer, `up.1.0`, has another habit: there even the ink looks at the paper.
 #
 # Scrub through $t$. Left: $x_t$. Middle: where the ink looks, on average. Right: where the paper looks. (White is the largest share in each picture.)
 
@@ -506,11 +509,11 @@ widgets.scrubber(
     ncol=3,
     scale=6,
     fps=4,
-    alt="A digit in growing noise, and two maps. At small t the ink's attention lies on the strokes of the digit and the paper's on all the rest; from about t = 700 on both are spread over the whole image.",
+    alt="A digit in growing noise, and two maps. At small t the ink's attention lies on the strokes of the digit and the paper's on the rest, from about t = 250 on mostly on a few places in corners of the image; from about t = 700 on both are spread over the whole image.",
 )
 
 # %% [markdown]
-# And now choose a place yourself, and any of the layers; the middle one works at $7\times7$. (This needs a running kernel.)
+# And now choose a place yourself, and any of the layers; the middle one works at $7\times7$. The first picture is of a place on the stroke. What does one just beside it look at (column 9), and one far away? (This needs a running kernel.)
 
 # %% tags=["nbval-ignore-output"]
 fig, (left, right) = viz.figure(6.4, 3.4, ncols=2)  # made once; draw only changes it
@@ -550,7 +553,7 @@ widgets.live(
     draw,
     layer=ipywidgets.Dropdown(options=list(maps), value="down.1.0.attention"),
     row=ipywidgets.IntSlider(8, 0, 13),
-    column=ipywidgets.IntSlider(9, 0, 13),
+    column=ipywidgets.IntSlider(8, 0, 13),
     t=ipywidgets.IntSlider(150, 1, 1000),
     alt=lambda layer, row, column, t: (
         f"Left: the noisy digit at t = {t}, with a frame around one place of the coarse grid, row {row}, column {column}. Right: a heat map of how much that place looks at every other in layer {layer}."
@@ -597,7 +600,7 @@ print(
 # %% [markdown]
 # ## Down and up
 #
-# Going down, a convolution of stride 2 halves height and width: it looks at $3\times3$ pixels, then moves on by two. $H/2$ such windows need $H + 1$ rows, so one row and one column of zeros must be added. The paper's framework adds them at the *bottom* and at the *right*. PyTorch's `padding=1` adds them on all sides, and the shapes are then the same.
+# Going down, a convolution of stride 2 halves height and width: it looks at $3\times3$ pixels, then moves on by two. For an even $H$ these $H/2$ windows need $H + 1$ rows, so one row and one column of zeros must be added. The paper's framework adds them at the *bottom* and at the *right*. PyTorch's `padding=1` adds them on all sides, and the shapes are then the same.
 #
 # **What do you expect:** is that the same up to a name, or does it matter? A kernel that is 1 in its middle and 0 elsewhere shows which pixels the windows are centred on.
 
@@ -610,7 +613,7 @@ print("zeros on both sides:    ", F.conv2d(F.pad(row, (1, 1)), middle, stride=2)
 # %% [markdown]
 # <details><summary>Answer</summary>
 #
-# Each window sits one pixel further to the left. A network learns the weights that go with its own padding. Weights that were trained with the one do not fit the other, though every shape is right.
+# With zeros on both sides each window sits one pixel further to the left, and in an image one further up. A network learns the weights that go with its own padding. Weights that were trained with the one do not fit the other, though every shape is right.
 #
 # </details>
 #
@@ -635,7 +638,7 @@ for name, net in {"bottom, right": trained, "all sides": shifted}.items():
     made[name] = samplers.sample(chain, (4, 1, 28, 28), short, progress=False, generator=g)
 viz.show(
     viz.strip(made, scale=2),
-    alt="Two rows of four generated digits. With zeros at the bottom and right: a clear 0, 3, 4 and 8. With zeros on all sides: broken strokes, no digit to be recognised.",
+    alt="Two rows of four generated digits. With zeros at the bottom and right: a clear 0, 3, 4 and 8. With zeros on all sides: broken strokes, and in no column the digit asked for.",
 )
 
 ts, eps = torch.full((4,), 100), noise(4, 1, 28, 28, seed=16)
@@ -700,7 +703,7 @@ for name, out in {"transposed": transposed, "nearest, then conv": nearest}.items
     print(f"{name}, inside:", inner.tolist()[:2], "| even:", bool((inner == inner[0, 0]).all()))
 
 # %% [markdown]
-# The transposed convolution reaches its pixels 1, 2 or 4 times by turns: a checkerboard, which training first has to unlearn.
+# The transposed convolution reaches its pixels 1, 2 or 4 times by turns: a checkerboard, unless training finds weights that even it out.
 #
 # ## Counting channels
 #
@@ -802,7 +805,7 @@ class Parts(nn.Module):
 #
 # ### Exercise 07.6: UNet
 #
-# `self.down[level]` and `self.up[level]` are lists of stages; `self.downsample` and `self.upsample` have one entry fewer than there are levels. `self.up[0]` is the lowest level.
+# `self.down[level]` and `self.up[level]` are lists of stages; `self.downsample` and `self.upsample` have one entry fewer than there are levels. `self.up[0]` is the lowest level. A stage is called as `stage(h, emb)`, with the same `emb = self.embed(t)` for all.
 
 
 # %%
@@ -860,7 +863,7 @@ print(
 assert total == FACTS["cifar10_parameters"].value == paper.parameter_count()
 
 # %% [markdown]
-# 35,746,307, to the last one. The way up has more than the whole rest, since its blocks take twice the channels in.
+# 35,746,307, to the last one. The way up has more than the whole rest, since it has three blocks a level and not two, and most of them take twice the channels in.
 #
 # The same count does not make it the same function. So give both networks the same weights, and compare answers. With new weights that would test nothing, since both would answer exactly 0 (see the last section), so `paper` was woken above: none of its layers is zero.
 
@@ -890,7 +893,7 @@ else:
     print("diffusers is not installed here: nothing was compared.")
 
 # %% [markdown]
-# Now the stopwatch. Processor time depends on the machine, so these are yours only if you run the cell; what to look at is what costs much.
+# Now the stopwatch. Processor time depends on the machine, so these are yours only if you run the cell. (The whole network was given one image, a brick two images.) What costs much?
 
 # %% tags=["volatile"]
 for name, spent in clock.items():
@@ -1020,10 +1023,10 @@ viz.show(
 )
 
 # %% [markdown]
-# Twelve skips, for twelve blocks on the way up: the first convolution, eight blocks and three downsamplings. The arrows are level because the pile gives back the last first.
+# Twelve skips, for twelve blocks on the way up: the first convolution, eight blocks and three downsamplings. Each block on the way up is drawn level with the brick whose output it gets. That the way up then runs straight up, block by block, is the pile: what was put on last is taken first.
 # (Not drawn: every block, down, in the middle and up, is also given the 512 numbers of the time.)
 #
-# The same for a network of your own. What is drawn is traced from a run of a narrow one; the number in the title is that of the full width, 128. (It needs a running kernel.)
+# The same for a network of your own. What is drawn is traced from a run of a narrow one; the number in the title is that of the full width, 128. Attention at level 0 is at full resolution; a level that is not there counts as the lowest. (It needs a running kernel.)
 
 # %% tags=["nbval-ignore-output"]
 dial, dial_ax = viz.figure(8.0, 6.9)
@@ -1050,7 +1053,7 @@ widgets.live(
     blocks=ipywidgets.IntSlider(1, 1, 2),
     attention=ipywidgets.IntSlider(1, 0, 3, description="attention at level"),
     alt=lambda levels, blocks, attention: (
-        f"The diagram of a U-Net with {levels} levels, {blocks} blocks a level, and attention at level {min(attention, levels - 1)}."
+        f"The diagram of a U-Net with {levels} level{'s'[: levels > 1]}, {blocks} block{'s'[: blocks > 1]} a level on the way down and {blocks + 1} on the way up, and attention at level {min(attention, levels - 1)} and in the middle."
     ),
 )
 
@@ -1119,17 +1122,17 @@ whole = fields(wake(build(lambda: unet.UNet(narrow))).double(), size=64)
 print("of 64 pixels, conv_in sees", whole["conv_in"][0], "and the first block", whole["down.0.0"][0])
 
 # %% [markdown]
-# *Can see* is not *looks at*. So ask a trained network: how strongly does its answer for the middle pixel depend on each pixel of $x_t$? That is a gradient again, this time of the MNIST network, its square averaged over eight draws of the noise. From $t = 30$ on the middle pixel itself counts for more than all others together (its $x_t$ is mostly the very noise that is asked for), so it is kept apart.
+# *Can see* is not *looks at*. So ask a trained network: how strongly does its answer for the middle pixel depend on each pixel of $x_t$? That is a gradient again, this time of the MNIST network, its square averaged over eight draws of the noise. From $t = 30$ on the middle pixel itself counts for more than all others together (if its $x_t$ changes, that is mostly the very noise that is asked for), so it is kept apart.
 
 
 # %%
-def influence(t, pixel=14):
-    """E (d eps_hat[pixel, pixel] / d x_t)^2 as shares: of the pixel itself in the whole, and of the others among them (28, 28)."""
+def influence(t, told=None, pixel=14):
+    """E (d eps_hat[pixel, pixel] / d x_t)^2 as shares: of the pixel itself in the whole, and of the others among them (28, 28). told: the t that the network is given, if it is another."""
     ts = torch.full((8,), t)
     xt = process.q_sample(
         digit.expand(8, -1, -1, -1), ts, noise(8, 1, 28, 28, seed=14), its_schedule
     ).requires_grad_()
-    eps_hat = trained(xt, ts, label.expand(8))
+    eps_hat = trained(xt, torch.full((8,), told or t), label.expand(8))
     (gradient,) = torch.autograd.grad(eps_hat[:, 0, pixel, pixel].sum(), xt)
     out = gradient.square().mean(dim=0)[0]
     own = float(out[pixel, pixel] / out.sum())
@@ -1146,6 +1149,9 @@ print("from t = 30 on the pixel itself has more than half:", min(own[2:]) > 0.5)
 print("mean distance of what it looks at, t = 30: below 2 pixels:", reach[30] < 2)
 print("t = 500: above 2.5 pixels:", reach[500] > 2.5)
 print("t = 900: above 5 pixels:", reach[900] > 5)
+print("but there all others together have less than a hundredth:", own[times.index(900)] > 0.99)
+fooled = float((influence(700, told=30)[1] * away).sum())
+print("x_t of t = 700: above 4 pixels; the same, told that t is 30: below 2:", reach[700] > 4 and fooled < 2)
 
 # %%
 frames = [
@@ -1158,11 +1164,12 @@ widgets.scrubber(
     ncol=2,
     scale=7,
     fps=4,
-    alt="Left: the digit in growing noise. Right: how strongly the network's answer for the middle pixel depends on the pixels around it. At small t only the nearest few count; as t grows the bright patch spreads, and at t = 900 it covers much of the image.",
+    alt="Left: the digit in growing noise. Right: how strongly the network's answer for the middle pixel depends on the pixels around it. At small t only the nearest few count; as t grows the patch spreads, and from t = 800 on a faint veil lies over the whole image, around a bright spot in the middle.",
 )
 
 # %% [markdown]
-# One network, and at each $t$ another reach. With little noise it asks the neighbours. With much noise no single neighbour can be trusted, and it asks many pixels, far away too. For the one it has the skips, for the other the depths; and which of them is wanted it learns from $t$.
+# One network, and at each $t$ another reach. With little noise it asks the nearest neighbours. With much noise no single neighbour can be trusted: each has little say, and it asks many, far away too. The skips are the short way for the one, the depths for the other.
+# How far it looks is not only read off the image: given the $x_t$ of $t = 700$ and told that $t$ is 30, it asks the neighbours.
 #
 # ## Why the last layers start at zero
 #
@@ -1192,6 +1199,11 @@ with torch.no_grad():
     )
 print("a fresh network answers 0 everywhere:", not answer.any())
 print(
+    "zeros: before the last brick the signal stays within a factor of 2.5:",
+    max(calm[:-1]) < 2.5 * min(calm[:-1]),
+)
+print("no zeros: it grows more than eightfold:", max(loud) > 8 * loud[0])
+print(
     f"so its loss is the mean square of the noise, {float((eps - answer).square().mean()):.1f}, and not {float((eps - loud_answer).square().mean()):.1f}"
 )
 
@@ -1202,11 +1214,11 @@ ax.set(xlabel="brick, in the order of the run", ylabel="standard deviation", yli
 ax.legend(frameon=False, fontsize=9)
 viz.show(
     fig,
-    alt="The standard deviation of the features along the thirty bricks. With zero last layers it stays between 0.15 and 0.3 and ends at 0. Without, it climbs from 0.2 to about 2.",
+    alt="The standard deviation of the features along the thirty bricks. With zero last layers it stays between 0.1 and 0.3 and ends at 0. Without, it climbs from 0.2 to about 2, and falls to 0.8 at the last convolution.",
 )
 
 # %% [markdown]
-# Every block begins as the identity (or as its shortcut). However deep the network is, the signal keeps its size, and the first answer is 0, the mean of the noise: the best guess of one who knows nothing.
+# Every block begins as the identity (or as its shortcut). Through all thirty bricks the signal roughly keeps its size, and the first answer is 0, the mean of the noise: the best guess of one who knows nothing.
 #
 # But can a layer of zeros learn? **What do you expect:** how many of the network's tensors have a gradient that is not zero at the first step of training? At the second? The third?
 #

@@ -70,7 +70,19 @@ EQUIVALENT = {
         "its two sides swapped: process.target(x0, t, eps, schedule, prediction) - model(… → "
         "model(xt, t) - process.target(x0, t, eps, schedule, predi…": SQUARED,
         "model for optimizer, line 10": "model.zero_grad() clears the gradients of the same parameters",
-        "doubled: 0.995 → 1.99": "for the first 1790 steps the warm-up of the decay is below both",
+    },
+    "09.15": {"one less: 0 → -1": "β has one dimension, which is the first and the last"},
+    "10.1": {"x0 for xt, line 6": LENDS, "eps_hat for xt, line 6": LENDS},
+    "10.3": {
+        "its two sides swapped: cov_a @ cov_b → cov_b @ cov_a": "AB and BA have the same eigenvalues",
+        "its two sides swapped: mean_a - mean_b → mean_b - mean_a": SQUARED,
+    },
+    "10.4": {
+        "without dim: torch.cdist(real, real).sort(dim=1) → torch.cdist(real, real).sort()": "the last axis is the second"
+    },
+    "10.5": {
+        "its two sides swapped: sample[:, None] - image[None] → image[None] - sample[:, None]": SQUARED,
+        "the index left out: image[None] → image": "(N, D) broadcasts as (1, N, D) does",
     },
 }
 

@@ -76,6 +76,12 @@ def _rate(
     return lambda number, steps, peak, warmup: of(peak, rise(number, warmup), fall(number, steps, warmup))
 
 
+def _one_after_the_other(number: int, steps: int, peak: float, warmup: int) -> float:
+    if number < warmup:
+        return peak * number / warmup
+    return 0.5 * peak * (1 + math.cos(math.pi * (number - warmup) / max(steps - warmup, 1)))
+
+
 def _either_or(number: int, steps: int, peak: float, warmup: int) -> float:
     if number <= warmup:
         return peak * number / warmup
@@ -185,6 +191,13 @@ def _the_other_way(average, model, number, decay):
     update_average(model, average, number, decay)
 
 
+@torch.no_grad()
+def _into_the_network(average, model, number, decay):
+    d = min(decay, (1 + number) / (10 + number))
+    for mean, weight in zip(average.parameters(), model.parameters(), strict=True):
+        weight.copy_(d * mean + (1 - d) * weight)
+
+
 def _lost(average, model, number, decay):
     update_average(copy.deepcopy(average), model, number, decay)
 
@@ -210,11 +223,12 @@ def _with_graph(average, model, number, decay):
 # 08.5 training_loop
 
 CLIP_AT = 1.0
-DECAY = 0.995
 
 
-def training_loop(model, average, optimizer, draw, schedule, prediction, rate, steps) -> Iterator[TrainStep]:
-    """Algorithm 1, with clipping at norm 1, the learning rate rate(number), and the average (decay 0.995)."""
+def training_loop(
+    model, average, optimizer, draw, schedule, prediction, rate, decay, steps
+) -> Iterator[TrainStep]:
+    """Algorithm 1, with clipping at norm 1, the learning rate rate(number), and the average with its decay."""
     for number in range(1, steps + 1):
         x0, t, eps = draw(number)
         xt = process.q_sample(x0, t, eps, schedule)
@@ -225,7 +239,7 @@ def training_loop(model, average, optimizer, draw, schedule, prediction, rate, s
         for group in optimizer.param_groups:
             group["lr"] = rate(number)
         optimizer.step()
-        update_average(average, model, number, DECAY)
+        update_average(average, model, number, decay)
         yield TrainStep(number, loss.item(), average)
 
 
@@ -284,21 +298,32 @@ def _rises(number: int) -> float:
 
 
 def _runs() -> Iterator[Case]:
-    yield Case(
-        "v, 4 steps, rate 0.3 / n", Columns(3, 1), Batches(4, 1, 2, 3, T=5, seed=1), SHORT, "v", _falls, 4
-    )
+    few = Batches(4, 1, 2, 3, T=5, seed=1)
+    yield Case("v, 4 steps, rate 0.3 / n, decay 0.995", Columns(3, 1), few, SHORT, "v", _falls, 0.995, 4)
     hundred = schedules.cosine(T=100)
     batches = Batches(2, 3, 4, 5, T=100, seed=2, dtype=F64)
-    yield Case("ε, 6 steps, rate 0.05 n, float64", Columns(5, 2, F64), batches, hundred, "eps", _rises, 6)
+    name = "ε, 6 steps, rate 0.05 n, decay 0.3, float64"
+    yield Case(name, Columns(5, 2, F64), batches, hundred, "eps", _rises, 0.3, 6)
+    other = Batches(3, 1, 4, 2, T=100, seed=3, dtype=F64)
+    yield Case(
+        "v, 3 steps, rate 0.3 / n, decay 0.15, float64",
+        Columns(2, 3, F64),
+        other,
+        hundred,
+        "v",
+        _falls,
+        0.15,
+        3,
+    )
 
 
-def _run_loop(answer, net, draw, schedule, prediction, rate, steps):
+def _run_loop(answer, net, draw, schedule, prediction, rate, decay, steps):
     """Everything that the loop leaves: what it yields, the weights, the average at each step."""
     model, average = copy.deepcopy(net), copy.deepcopy(net).requires_grad_(False)
     groups = [{"params": [model.scale]}, {"params": [model.late]}]
     optimizer = Momentum(groups, lr=2.0)  # the 2.0 has to be replaced by rate(number)
     out = {"number": [], "loss": [], "average after the step": [], "model after the step": []}
-    for step in answer(model, average, optimizer, draw, schedule, prediction, rate, steps):
+    for step in answer(model, average, optimizer, draw, schedule, prediction, rate, decay, steps):
         out["number"].append(step.number)
         out["loss"].append(
             "a tensor with its graph" if getattr(step.loss, "requires_grad", False) else float(step.loss)
@@ -320,10 +345,11 @@ def _loop(
     clip=nn.utils.clip_grad_norm_,
     told=lambda t: t,
     passed=lambda loss: loss.item(),
+    memory=lambda decay: decay,
 ):
     """A wrong loop: its parts in another order, or one replaced."""
 
-    def wrong(model, average, optimizer, draw, schedule, prediction, rate, steps):
+    def wrong(model, average, optimizer, draw, schedule, prediction, rate, decay, steps):
         def rate_of(number: int) -> None:
             for group in groups(optimizer):
                 group["lr"] = rate(number)
@@ -338,7 +364,7 @@ def _loop(
                 "clip": lambda: clip(model.parameters(), CLIP_AT),
                 "rate": lambda n=number: rate_of(n),
                 "step": optimizer.step,
-                "average": lambda n=number: update_average(average, model, n, DECAY),
+                "average": lambda n=number: update_average(average, model, n, memory(decay)),
             }
             for part in order.split():
                 if part == "yield":
@@ -380,6 +406,14 @@ def _measured() -> Iterator[Case]:
     yield Case("ten errors in four bins of 1..100, float32", rand(10) + 2, t, 100, 4)
     many = torch.randint(1, 1001, (200,), generator=torch.Generator().manual_seed(1))
     yield Case("200 errors in ten bins of 1..1000, float64", rand(200, seed=2, dtype=F64) + 3, many, 1000, 10)
+    uneven = torch.tensor([3, 1, 6, 5, 2, 4, 3, 6])
+    yield Case(
+        "eight errors in four bins of 1..11, two of them empty, float64",
+        rand(8, seed=4, dtype=F64) + 2,
+        uneven,
+        11,
+        4,
+    )
     few = torch.tensor([5, 5, 1, 2])
     apart = torch.stack([rand(4, seed=3, dtype=F64) + 4, torch.zeros(4, dtype=F64)], dim=1)[:, 0]
     yield Case("five bins of one t each, two of them empty, not contiguous", apart, few, 5, 5)
@@ -477,6 +511,12 @@ EXERCISES = (
                 reread=PICTURES,
             ),
             Misconception(
+                name="127 for 127.5, and clamped only at the end: 1 becomes 254",
+                breaks="−1 → 0 and 1 → 255: the factor is 255 / 2 = 127.5",
+                wrong=lambda x: _bytes(((x + 1) * 127).round().clamp(0, 255)),
+                reread=PICTURES,
+            ),
+            Misconception(
                 name="stretched from the darkest to the brightest pixel of the batch",
                 breaks="the scale is fixed, −1 → 0 and 1 → 255; else a grey picture becomes one of black and white",
                 wrong=lambda x: _bytes((255 * (x - x.min()) / (x.max() - x.min())).round()),
@@ -518,6 +558,8 @@ EXERCISES = (
         title="learning_rate: up along a line, down along a cosine",
         reference=learning_rate,
         cases=_places,
+        rtol=1e-6,  # torch.cos of a float32 tensor is right, too
+        atol=2e-7,
         misconceptions=(
             Misconception(
                 name="the first step has learning rate 0: it counts from 0",
@@ -623,6 +665,12 @@ EXERCISES = (
                         0.5 * (1 + math.cos(math.pi * max(n - 1 - w, 0) / (N - w if w < N else N)))
                     )
                 ),
+                reread=RATE,
+            ),
+            Misconception(
+                name="first the rise alone, then a cosine that begins at W (a rule in use elsewhere, but not this one)",
+                breaks="both factors are there from the first step on: min(1, n / W) · ½ (1 + cos(π (n − 1) / N))",
+                wrong=_one_after_the_other,
                 reread=RATE,
             ),
             Misconception(
@@ -833,6 +881,32 @@ EXERCISES = (
                 reread=AVERAGE,
             ),
             Misconception(
+                name="buffers with a point are averaged like parameters",
+                breaks="parameters are averaged, buffers are copied, all of them",
+                wrong=_ema(
+                    buffers=lambda d, mine, theirs: (
+                        d * mine + (1 - d) * theirs if mine.is_floating_point() else theirs
+                    )
+                ),
+                reread=AVERAGE,
+            ),
+            Misconception(
+                name="buffers with a point are averaged, and counts left as they were",
+                breaks="parameters are averaged, buffers are copied, all of them",
+                wrong=_ema(
+                    buffers=lambda d, mine, theirs: (
+                        d * mine + (1 - d) * theirs if mine.is_floating_point() else mine
+                    )
+                ),
+                reread=AVERAGE,
+            ),
+            Misconception(
+                name="n is one too large: (2 + n) / (11 + n)",
+                breaks="d = min(decay, (1 + n) / (10 + n)), and n is the step just taken: number",
+                wrong=_ema(d=lambda n, decay: min(decay, (2 + n) / (11 + n))),
+                reread=AVERAGE,
+            ),
+            Misconception(
                 name="all is copied from the network: no average at all",
                 breaks="θ̄ ← d θ̄ + (1 − d) θ",
                 wrong=_ema(mix=lambda d, mean, weight: weight),
@@ -854,6 +928,12 @@ EXERCISES = (
                 name="the network is changed, and the average stays",
                 breaks="θ̄, the average, follows θ; training must not notice it",
                 wrong=_the_other_way,
+                reread=AVERAGE,
+            ),
+            Misconception(
+                name="the mean is written into the network, and the average stays",
+                breaks="θ̄, the average, follows θ; training must not notice it",
+                wrong=_into_the_network,
                 reread=AVERAGE,
             ),
             Misconception(
@@ -956,9 +1036,21 @@ EXERCISES = (
             ),
             Misconception(
                 name="the average is never updated",
-                breaks="update_average(average, model, number, 0.995) after each step",
+                breaks="update_average(average, model, number, decay) after each step",
                 wrong=_loop("zero backward clip rate step yield"),
                 reread=LOOP,
+            ),
+            Misconception(
+                name="a decay of its own, such as 0.995 or 0.9999, where the argument decay belongs",
+                breaks="update_average(average, model, number, decay): how long it remembers is for the caller to say",
+                wrong=_loop(memory=lambda decay: 0.9999),
+                reread=AVERAGE,
+            ),
+            Misconception(
+                name="1 − decay is handed to the average",
+                breaks="update_average(average, model, number, decay): it takes 1 − d itself",
+                wrong=_loop(memory=lambda decay: 1 - decay),
+                reread=AVERAGE,
             ),
             Misconception(
                 name="the average is updated before the step, and so is one step behind",
@@ -1043,7 +1135,7 @@ EXERCISES = (
             "In the order of time: draw, noise, loss; clear, backward, clip, set the rate, step, average, yield.",
             "xt = process.q_sample(x0, t, eps, schedule); the target is process.target(x0, t, eps, schedule, prediction).",
             'nn.utils.clip_grad_norm_(model.parameters(), 1.0); for group in optimizer.param_groups: group["lr"] = rate(number)',
-            "update_average(average, model, number, 0.995); yield TrainStep(number, loss.item(), average)",
+            "update_average(average, model, number, decay); yield TrainStep(number, loss.item(), average)",
         ),
     ),
     Exercise(
@@ -1086,6 +1178,18 @@ EXERCISES = (
                 name="bins between the smallest and the largest t that were seen",
                 breaks="the bins are equal parts of 1..T, whatever was seen",
                 wrong=_binned(k=_seen_range),
+                reread=BINS,
+            ),
+            Misconception(
+                name="bins from 1 to the largest t that was seen",
+                breaks="the bins are equal parts of 1..T, whatever was seen: k = (t − 1) · bins // T",
+                wrong=_binned(k=lambda t, T, bins: (t - 1) * bins // int(t.max())),
+                reread=BINS,
+            ),
+            Misconception(
+                name="(t − 1) // (T // bins): the width of a bin cut off to a whole number",
+                breaks="k = (t − 1) · bins // T: multiply first, since T need not be a multiple of bins",
+                wrong=_binned(k=lambda t, T, bins: (t - 1) // max(T // bins, 1)),
                 reread=BINS,
             ),
             Misconception(

@@ -128,6 +128,7 @@ def _gaussians():
         ("3 dimensions, float64", 3, F64, 40),
         ("5 dimensions, float32", 5, torch.float32, 60),
         ("6 dimensions, covariances of rank 4", 6, F64, 5),
+        ("8 dimensions, covariances of rank 2", 8, F64, 3),  # six eigenvalues are 0, but for rounding
     ):
         means = (randn(D, seed=s, dtype=dtype) for s in (1, 2))
         mean_a, mean_b = means
@@ -195,6 +196,15 @@ def _clouds():
         randn(2, 20, seed=7, dtype=F64).T,
         1,
     )
+    yield from _edges()
+
+
+def _edges():
+    whole = torch.Generator().manual_seed(8)
+    real, samples = (
+        torch.randint(-6, 7, (n, 2), generator=whole).double() for n in (22, 9)
+    )  # many a sample lies exactly at the radius
+    yield Case("22 real, 9 samples, whole numbers, k = 2", real, samples, 2)
 
 
 def _covered(radius=None, inside=None):
@@ -372,6 +382,12 @@ EXERCISES = (
                 name="x̂_0 is held to [−1, 1]; here nothing is clipped",
                 breaks="μ_θ = μ̃_t(x_t, x̂_0), x̂_0 = (x_t − √(1 − ᾱ_t) ε̂) / √ᾱ_t as it comes",
                 wrong=_term(guess=lambda *a: process.predict_x0(*a).clamp(-1, 1)),
+                reread=BITS,
+            ),
+            Misconception(
+                name="a mean over the batch as well: one number an image is wanted",
+                breaks="bits/dim of each image, (B,): flatten(1) keeps the batch",
+                wrong=_term(of=lambda kl, s: kl.mean() / math.log(2)),
                 reread=BITS,
             ),
             first_t(term_bpd, 2, BITS),
@@ -567,6 +583,12 @@ EXERCISES = (
                 reread=FRECHET,
             ),
             Misconception(
+                name="rounding left an eigenvalue a little below 0, and its root is nan",
+                breaks="the eigenvalues of ΣΣ' are not negative: .real.clamp(min=0) before .sqrt()",
+                wrong=_apart(cross=lambda a, b: torch.linalg.eigvals(a @ b).real.sqrt().sum()),
+                reread=FRECHET,
+            ),
+            Misconception(
                 name="the root of the result: this is d, and d² is wanted",
                 breaks="FID is the squared distance",
                 wrong=_apart(of=lambda x: x.clamp(min=0).sqrt()),
@@ -659,6 +681,12 @@ EXERCISES = (
                 wrong=_covered(
                     radius=lambda real, samples, k: torch.cdist(real, samples).sort(dim=1).values[:, k]
                 ),
+                reread=COVER,
+            ),
+            Misconception(
+                name="a sample on the edge of the ball covers, too",
+                breaks="min_j ‖r_i − s_j‖ ≤ ρ_k(r_i), not <",
+                wrong=_covered(inside=lambda d, r: (d.min(dim=1).values < r).double().mean()),
                 reread=COVER,
             ),
             Misconception(
@@ -801,6 +829,12 @@ EXERCISES = (
                 name="β̃_1 = 0 is replaced by a tiny number; the convention is β̃_2",
                 breaks="log β̃_1 := log β̃_2: losses.posterior_variance(schedule)",
                 wrong=_between(ends=lambda s: (s.beta.clamp(min=1e-30), s.beta_tilde.clamp(min=1e-20))),
+                reread=LEARNED,
+            ),
+            Misconception(
+                name="β̃_1 = 0 is used as it is, and its logarithm does not exist",
+                breaks="log β̃_1 := log β̃_2: losses.posterior_variance(schedule)",
+                wrong=_between(ends=lambda s: (s.beta.clamp(min=1e-30), s.beta_tilde)),
                 reread=LEARNED,
             ),
             Misconception(

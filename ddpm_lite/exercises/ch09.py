@@ -133,6 +133,7 @@ def _walk(
     told=lambda t: t,
     clip=lambda c: c,
     mean=clipped_mean,
+    left=lambda xt: xt,
     item=lambda t, xt, x0_hat, before: (t - 1, xt, x0_hat),
 ):
     """A wrong sampler: the loop with one of its parts replaced."""
@@ -144,7 +145,7 @@ def _walk(
             eps_hat = eps_model(xt, torch.full((len(xt),), told(t)))
             mu, x0_hat = mean(xt, ts, eps_hat, schedule, clip(clip_))
             fresh = sigma(sigma2, t, schedule) * z(noise, t)
-            xt = mu + fresh if t > 1 else last(mu, fresh)
+            xt = left(mu + fresh if t > 1 else last(mu, fresh))
             yield item(t, xt, x0_hat, before)
 
     def same_names(eps_model, noise, schedule, sigma2, clip=True):
@@ -461,7 +462,7 @@ def _scheds() -> Iterator[Case]:
 
 
 def _lengths() -> Iterator[Case]:
-    for T in (50, 100, 1000, 250):
+    for T in (50, 100, 1000, 300):  # 300: 1000 / T is no whole number
         yield Case(f"T = {T}", T)
 
 
@@ -521,16 +522,24 @@ def diagnosis(id_: str, ward: str) -> Exercise:
         id=id_,
         title=f"what patients {min(truth)} to {max(truth)} have",
         reference=dict(truth),
-        misconceptions=tuple(
+        misconceptions=(
             Misconception(
-                name=f"patient {number} is no case of “{option}”",
-                breaks=f"that would look different: {LOOKS[option]}",
-                wrong={one: option if one == number else Anything() for one in truth},
+                name="the numbers of the patients are given as text",
+                breaks=f"{{{min(truth)}: …, {min(truth) + 1}: …}}: without quotation marks",
+                wrong={str(one): Anything() for one in truth},
                 reread=ward,
-            )
-            for number in truth
-            for option in options
-            if option != truth[number]
+            ),
+            *(
+                Misconception(
+                    name=f"patient {number} is no case of “{option}”",
+                    breaks=f"that would look different: {LOOKS[option]}",
+                    wrong={one: option if one == number else Anything() for one in truth},
+                    reread=ward,
+                )
+                for number in truth
+                for option in options
+                if option != truth[number]
+            ),
         ),
         hints=(
             "Each of the four has another fault. Begin with the one that you are surest of.",
@@ -829,6 +838,18 @@ EXERCISES = (
                 wrong=_started_late,
                 reread=LOOP,
             ),
+            Misconception(
+                name="x_{t−1} is held to [−1, 1] as well",
+                breaks="only x̂_0 is an image; x_{t−1} is image and noise, and may lie anywhere",
+                wrong=_walk(left=lambda xt: xt.clamp(-1, 1)),
+                reread=LOOP,
+            ),
+            Misconception(
+                name="the z are taken in the order in which they lie, noise[1] first",
+                breaks="noise[t] is the z of step t, so the first step, t = T, takes the last",
+                wrong=_walk(z=lambda noise, t: noise[len(noise) - t]),
+                reread=LOOP,
+            ),
         ),
         hints=(
             "xt = noise[0]; then for t in range(schedule.T, 0, -1): ask the network, compute the mean, add the noise, yield.",
@@ -976,6 +997,14 @@ EXERCISES = (
                 ),
                 reread=STEP_WARD,
             ),
+            Misconception(
+                name="the noise alone: the mean is not added",
+                breaks="a draw from N(m, v) is m + √v z",
+                wrong=lambda mean, variance, generator: add_noise(
+                    torch.zeros_like(mean), variance, generator
+                ),
+                reread=STEP_WARD,
+            ),
         ),
         hints=(
             "There are two faults in it. What does torch.rand draw, and what is a variance?",
@@ -1024,6 +1053,12 @@ EXERCISES = (
                 name="the variance of step t − 1",
                 breaks="σ_t² of step t is sigma2[t]; and σ_1² would be moved to t = 2",
                 wrong=lambda t, sigma2: float(sigma2[t - 1]),
+                reread=STEP_WARD,
+            ),
+            Misconception(
+                name="the step without noise is the first, t = T, not the last",
+                breaks="time runs from T to 1: z = 0 if t = 1",
+                wrong=lambda t, sigma2: float(sigma2[t]) if t < len(sigma2) - 1 else 0.0,
                 reread=STEP_WARD,
             ),
         ),
@@ -1088,6 +1123,45 @@ EXERCISES = (
                 )[0],
                 reread=STEP_WARD,
             ),
+            Misconception(
+                name="the noise is added, where it should be taken away",
+                breaks="μ_θ = (x_t − β_t / √(1 − ᾱ_t) ε_θ) / √α_t",
+                wrong=_eleven(share=lambda s, t: -s.beta[t] / (1 - s.alpha_bar[t]).sqrt()),
+                reread=STEP_WARD,
+            ),
+            Misconception(
+                name="1/√α_t is missing: nothing is scaled up again",
+                breaks="μ_θ = (x_t − β_t / √(1 − ᾱ_t) ε_θ) / √α_t: all of it is divided",
+                wrong=_eleven(scale=lambda s, t: 1),
+                reread=STEP_WARD,
+            ),
+            Misconception(
+                name="only the noise is divided by √α_t, and x_t is not",
+                breaks="μ_θ = (x_t − β_t / √(1 − ᾱ_t) ε_θ) / √α_t: the brackets come first",
+                wrong=_eleven(
+                    share=lambda s, t: s.beta[t] / ((1 - s.alpha_bar[t]) * s.alpha[t]).sqrt(),
+                    scale=lambda s, t: 1,
+                ),
+                reread=STEP_WARD,
+            ),
+            Misconception(
+                name="divided by α_t, without its root",
+                breaks="μ_θ = (x_t − β_t / √(1 − ᾱ_t) ε_θ) / √α_t",
+                wrong=_eleven(scale=lambda s, t: s.alpha[t]),
+                reread=STEP_WARD,
+            ),
+            Misconception(
+                name="√β_t in place of β_t",
+                breaks="β_t / √(1 − ᾱ_t)",
+                wrong=_eleven(share=lambda s, t: (s.beta[t] / (1 - s.alpha_bar[t])).sqrt()),
+                reread=STEP_WARD,
+            ),
+            Misconception(
+                name="1 − √ᾱ_t: the root inside",
+                breaks="β_t / √(1 − ᾱ_t)",
+                wrong=_eleven(share=lambda s, t: s.beta[t] / (1 - s.alpha_bar[t].sqrt())),
+                reread=STEP_WARD,
+            ),
         ),
         hints=(
             "ε is the noise of all t steps together. Which of α_t and ᾱ_t knows about all of them?",
@@ -1146,6 +1220,18 @@ EXERCISES = (
                 name="x_0 and x_t are swapped",
                 breaks="μ̃ = (√ᾱ_{t−1} β_t x_0 + √α_t (1 − ᾱ_{t−1}) x_t) / (1 − ᾱ_t)",
                 wrong=lambda x0, xt, t, schedule: mu_tilde(xt, x0, t, schedule),
+                reread=STEP_WARD,
+            ),
+            Misconception(
+                name="√α_{t−1} in front of x_t: one step too early",
+                breaks="√α_t (1 − ᾱ_{t−1}) x_t: the step in question is step t",
+                wrong=_seven(of_xt=lambda s, t: s.alpha[t - 1].sqrt() * (1 - s.alpha_bar[t - 1])),
+                reread=STEP_WARD,
+            ),
+            Misconception(
+                name="divided by √(1 − ᾱ_t)",
+                breaks="both are divided by 1 − ᾱ_t, without a root",
+                wrong=_seven(below=lambda s, t: (1 - s.alpha_bar[t]).sqrt()),
                 reread=STEP_WARD,
             ),
         ),
@@ -1336,6 +1422,32 @@ EXERCISES = (
                 wrong=_waves(join=lambda a: torch.cat([a.cos(), a.sin()], dim=1)),
                 reread=NET_WARD,
             ),
+            Misconception(
+                name="k counted from 1",
+                breaks="k runs from 0 to half − 1: the first frequency is 1",
+                wrong=_waves(
+                    lambda half: torch.exp(-math.log(10000) * torch.arange(1, half + 1) / (half - 1))
+                ),
+                reread=NET_WARD,
+            ),
+            Misconception(
+                name="k from 1 to half, divided by half",
+                breaks="k runs from 0 to half − 1, and is divided by half − 1",
+                wrong=_waves(lambda half: torch.exp(-math.log(10000) * torch.arange(1, half + 1) / half)),
+                reread=NET_WARD,
+            ),
+            Misconception(
+                name="1000 in place of 10000",
+                breaks="frequency_k = 10000^(−k/(half − 1))",
+                wrong=_waves(lambda half: torch.exp(-math.log(1000) * torch.arange(half) / (half - 1))),
+                reread=NET_WARD,
+            ),
+            Misconception(
+                name="t is divided by 1000 first",
+                breaks="angle[b, k] = t_b · frequency_k, with t as it comes",
+                wrong=_waves(angle=lambda t, f: t.float()[:, None] / 1000 * f),
+                reread=NET_WARD,
+            ),
         ),
         hints=(
             "Each column has a frequency of its own, the same for all t. In the patient it is the other way round.",
@@ -1406,6 +1518,18 @@ EXERCISES = (
                 wrong=lambda beta: torch.cumprod(1 - beta[1:], dim=0),
                 reread=TRAIN_WARD,
             ),
+            Misconception(
+                name="1 − ᾱ_t: the variance of the noise, not the share of the image",
+                breaks="ᾱ_0 = 1, and it falls",
+                wrong=lambda beta: 1 - torch.cumprod(1 - beta, dim=0),
+                reread=TRAIN_WARD,
+            ),
+            Misconception(
+                name="√ᾱ_t: the factor of x_0",
+                breaks="ᾱ_t = α_1 ⋯ α_t, without a root",
+                wrong=lambda beta: torch.cumprod(1 - beta, dim=0).sqrt(),
+                reread=TRAIN_WARD,
+            ),
         ),
         hints=("torch.prod gives one number. There are T + 1 to be had.", "torch.cumprod(…, dim=0)"),
     ),
@@ -1457,6 +1581,24 @@ EXERCISES = (
                 wrong=lambda x: x.float() / 127.5,
                 reread=TRAIN_WARD,
             ),
+            Misconception(
+                name="doubled while they are still bytes: all above 127 overflow",
+                breaks="float first: images.float() / 127.5 − 1",
+                wrong=lambda x: (2 * x).float() / 255 - 1,
+                reread=TRAIN_WARD,
+            ),
+            Misconception(
+                name="128 is subtracted while they are still bytes: there is nothing below 0, and black becomes white",
+                breaks="float first: images.float() / 127.5 − 1",
+                wrong=lambda x: (x - 128).float() / 128,
+                reread=TRAIN_WARD,
+            ),
+            Misconception(
+                name="divided by 127: white is 1.008, not 1",
+                breaks="0 → −1 and 255 → 1: x / 127.5 − 1",
+                wrong=lambda x: x.float() / 127 - 1,
+                reread=TRAIN_WARD,
+            ),
         ),
         hints=("0 has to become −1, and 255 has to become 1.", "images.float() / 127.5 - 1"),
     ),
@@ -1500,6 +1642,12 @@ EXERCISES = (
                 name="the two have changed places",
                 breaks="the factor of x_0 first, the factor of ε second",
                 wrong=lambda ab: coefficients(ab)[::-1],
+                reread=TRAIN_WARD,
+            ),
+            Misconception(
+                name="ᾱ_t itself in front of x_0",
+                breaks="x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε: both are roots",
+                wrong=lambda ab: (ab, (1 - ab).sqrt()),
                 reread=TRAIN_WARD,
             ),
         ),
@@ -1560,6 +1708,18 @@ EXERCISES = (
                 name="T + 1 numbers, with a 0 in front",
                 breaks="β_1 … β_T: schedules.from_beta puts the 0 there",
                 wrong=lambda T: torch.cat([torch.zeros(1, dtype=F64), betas(T)]),
+                reread=TRAIN_WARD,
+            ),
+            Misconception(
+                name="1000 // T: divided without remainder",
+                breaks="β times 1000 / T, which need not be a whole number",
+                wrong=lambda T: 1000 // T * torch.linspace(1e-4, 0.02, T, dtype=F64),
+                reread=TRAIN_WARD,
+            ),
+            Misconception(
+                name="the levels of the long chain: a cure as well, but the check wants the paper's line, rescaled",
+                breaks="β times 1000 / T: each β of a respaced chain (schedules.respace) is that of many steps together",
+                wrong=lambda T: schedules.respace(PAPER, T)[0].beta[1:],
                 reread=TRAIN_WARD,
             ),
         ),

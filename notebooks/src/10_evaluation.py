@@ -736,7 +736,7 @@ viz.show(
 
 # %% [markdown]
 # Now compare rows, two at a time. A difference has an error too: $\sqrt{\mathrm{se}_1^2 + \mathrm{se}_2^2}$. With many seeds, twice the error would do for 95 % confidence. From three seeds a row the error is itself only roughly known, and Student's $t$ asks for more: 2.8 errors if both rows scatter alike (4 degrees of freedom), 4.3 if one does all the scattering (2).
-# So beyond 4.3 errors we call a difference decided, between 2 and 4.3 it gets a question mark, and below that it is open. Even so, with 21 comparisons at 95 % one would be wrong on average if nothing differed at all. And all this is about new seeds of the same runs: the 96 held-out digits behind the bits are the same everywhere.
+# So beyond 4.3 errors we call a difference decided, between 2 and 4.3 it gets a question mark, and below that it is open. Even so, of two dozen comparisons at 95 % about one would come out "decided" if nothing differed at all. And all this is about new seeds of the same runs: the 96 held-out digits behind the bits are the same everywhere.
 
 
 # %%

@@ -84,6 +84,13 @@ EQUIVALENT = {
         "its two sides swapped: sample[:, None] - image[None] → image[None] - sample[:, None]": SQUARED,
         "the index left out: image[None] → image": "(N, D) broadcasts as (1, N, D) does",
     },
+    "11.1": {"its two sides swapped: mu_tilde - mu_theta → mu_theta - mu_tilde": SQUARED},
+    "11.3": {"its two sides swapped: x0_hat.clamp(-1, 1) - x0 → x0 - x0_hat.clamp(-1, 1)": SQUARED},
+    "11.4": {
+        "its two sides swapped: x - mean_p → mean_p - x": SQUARED,
+        "its two sides swapped: x - mean_q → mean_q - x": SQUARED,
+        "one less: 0 → -1": "the weights have one dimension, which is the first and the last",
+    },
 }
 
 

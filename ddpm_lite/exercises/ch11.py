@@ -131,6 +131,10 @@ def _candidates():
         mean_q = mean_p + 0.6 * math.sqrt(var_p) * randn(D, seed=seed + 1, dtype=dtype)
         x = mean_p + math.sqrt(var_p) * randn(K, D, seed=seed + 2, dtype=dtype)
         yield Case(label, x, mean_q, var_q, mean_p, var_p, u)
+    far = 1.5 + rand(12, 2, seed=40, dtype=F64).abs()  # at least a thousand nats away: their weights are 0
+    far[[5, 8, 9]] = 0.04 * randn(3, 2, seed=41, dtype=F64)
+    half = torch.full((2,), 0.5, dtype=F64)
+    yield Case("12 candidates, most without any weight", half + far, half, 0.002, 0 * half, 1.0, u)
     x = randn(2, 30, seed=30, dtype=F64).T  # (30, 2), and not contiguous in memory
     half = torch.full((2,), 0.5, dtype=F64)
     yield Case("30 candidates, not contiguous", x, half, 0.4, torch.zeros(2, dtype=F64), 1.0, u)
@@ -205,6 +209,15 @@ def _grow(
         return x
 
     return wrong
+
+
+def _in_a_row(step, xt, t, z):
+    x, children = xt, []
+    for n in range(z.shape[1]):
+        for s in range(t, 0, -1):
+            x = step(x, s, z[s, n : n + 1])
+        children.append(x)
+    return torch.cat(children)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -337,6 +350,31 @@ EXERCISES = (
                 wrong=_priced(variance=lambda s: torch.ones_like(s.beta)),
                 reread=PRICE,
             ),
+            Misconception(
+                name="multiplied by β̃_t, where one divides: in a / 2 * b Python multiplies by b",
+                breaks="KL = ‖μ̃ − μ_θ‖² / (2 β̃_t): put the denominator in brackets",
+                wrong=_priced(power=-1.0),
+                reread=PRICE,
+            ),
+            Misconception(
+                name="multiplied by β̃_t and by ln 2, where one divides: in a / 2 * b * c only the 2 is below the line",
+                breaks="bits = ‖μ̃ − μ_θ‖² / (2 β̃_t ln 2): put the denominator in brackets",
+                wrong=_priced(power=-1.0, factor=0.5 * LN2),
+                reread=PRICE,
+            ),
+            Misconception(
+                name="the mean first, then the square: errors up and down cancel",
+                breaks="‖μ̃ − μ_θ‖² is a sum of squares: square each difference, then take the mean",
+                wrong=_priced(of=lambda d: d.flatten(1).mean(dim=1).square()),
+                reread=PRICE,
+            ),
+            Misconception(
+                name="divided by the number of all values of the batch",
+                breaks="D is the number of values of one image",
+                wrong=_priced(of=lambda d: d.square().flatten(1).sum(dim=1) / d.numel()),
+                reread=PRICE,
+            ),
+            first_t(step_bits, 2, PRICE),
         ),
         hints=(
             "The mean of the squared difference over the values of each image first: (B, …) → (B,).",
@@ -408,6 +446,12 @@ EXERCISES = (
                 name="the entry of x_0 is missing",
                 breaks="there are T + 1 latents, x_0 to x_T, so the result is (B, T + 1)",
                 wrong=lambda prior, terms: bits_so_far(prior, terms)[:, 1:],
+                reread=SO_FAR,
+            ),
+            Misconception(
+                name="the zero stands at the wrong end: x_0 is there for nothing, and x_T costs everything",
+                breaks="R_T = L_T: nothing has been added yet at index T, the last one",
+                wrong=lambda prior, terms: prior[:, None] + torch.cat([_zero(terms), _tail(terms)], dim=1),
                 reread=SO_FAR,
             ),
             Misconception(
@@ -510,6 +554,36 @@ EXERCISES = (
                 name="a sum of squares, not their mean",
                 breaks="RMSE = √(mean square): else it grows with the number of pixels",
                 wrong=_error(of=lambda d: d.square().sum().sqrt()),
+                reread=SEES,
+            ),
+            Misconception(
+                name="the difference is held to [−1, 1], not x̂_0",
+                breaks="an error may be as large as 2, from black to white: hold x̂_0 to [−1, 1], then subtract",
+                wrong=lambda x0_hat, x0: 127.5 * (x0_hat - x0).clamp(-1, 1).square().mean().sqrt(),
+                reread=SEES,
+            ),
+            Misconception(
+                name="cut to whole grey levels first, as 8-bit numbers that wrap around below 0",
+                breaks="x̂_0 is a real number, and so is its error",
+                wrong=lambda x0_hat, x0: (
+                    (((x0_hat.clamp(-1, 1) + 1) * 127.5).to(torch.uint8) - ((x0 + 1) * 127.5).to(torch.uint8))
+                    .to(x0.dtype)
+                    .square()
+                    .mean()
+                    .sqrt()
+                ),
+                reread=SEES,
+            ),
+            Misconception(
+                name="multiplied by 128, half the number of the levels",
+                breaks="256 levels have 255 gaps, and these are 2 long together: multiply by 127.5",
+                wrong=_error(scale=128.0),
+                reread=SEES,
+            ),
+            Misconception(
+                name="divided by the number of images, not by the number of pixels",
+                breaks="√(mean over all images and pixels)",
+                wrong=_error(of=lambda d: (d.square().sum() / len(d)).sqrt()),
                 reread=SEES,
             ),
             Misconception(
@@ -628,6 +702,53 @@ EXERCISES = (
                 wrong=_pick(choose=lambda w, u: int((w.cumsum(dim=0) <= u).sum()) - 1),
                 reread=SAMPLE,
             ),
+            Misconception(
+                name="≥ u in place of > u: at u = 0 it names the first candidate, even if its weight is 0",
+                breaks="the first k with w_0 + … + w_k > u: count the sums that are ≤ u",
+                wrong=_pick(choose=lambda w, u: int((w.cumsum(dim=0) < u).sum())),
+                reread=SAMPLE,
+            ),
+            Misconception(
+                name="a softmax of the ratios, not of their logarithms: exp twice",
+                breaks="w_k = r_k / Σ_j r_j; softmax has the exp in it, so give it log r_k",
+                wrong=_pick(
+                    lambda x, mq, vq, mp, vp: coding.log_ratio(x, mq, vq, mp, vp),
+                    weights=lambda log_w: log_w.exp().softmax(dim=0),
+                ),
+                reread=SAMPLE,
+            ),
+            Misconception(
+                name="1 − u in place of u: the same distribution, but another index than the text's",
+                breaks="the first k with w_0 + … + w_k > u",
+                wrong=_pick(choose=lambda w, u: int((w.cumsum(dim=0) <= 1 - u).sum())),
+                reread=SAMPLE,
+            ),
+            Misconception(
+                name="divided by the standard deviation, not by the variance",
+                breaks="log N(x; m, v) = −(x − m)² / (2 v) + constant",
+                wrong=_pick(lambda x, mq, vq, mp, vp: _logs(x, mq, vq**0.5) - _logs(x, mp, vp**0.5)),
+                reread=SAMPLE,
+            ),
+            Misconception(
+                name="the first weight above u, not the first running sum",
+                breaks="the first k with w_0 + … + w_k > u",
+                wrong=_pick(choose=lambda w, u: int((w > u).int().argmax())),
+                reread=SAMPLE,
+            ),
+            Misconception(
+                name="the weights are sorted first: the index then counts in another order than the receiver's",
+                breaks="k is the place among the candidates as both sides drew them",
+                wrong=_pick(
+                    choose=lambda w, u: int((w.sort(descending=True).values.cumsum(dim=0) <= u).sum())
+                ),
+                reread=SAMPLE,
+            ),
+            Misconception(
+                name="the candidate that is nearest to the mean of q",
+                breaks="candidate k is chosen with probability w_k: u decides",
+                wrong=lambda x, mq, vq, mp, vp, u: int((x - mq).square().sum(dim=1).argmin()),
+                reread=SAMPLE,
+            ),
         ),
         hints=(
             "Work with logarithms: log q(x_k) − log p(x_k) for all K at once, summed over the D numbers. "
@@ -705,6 +826,24 @@ EXERCISES = (
                 reread=TREE,
             ),
             Misconception(
+                name="the noise of another step: z[s + 1]",
+                breaks="z[s] belongs to step s",
+                wrong=_grow(noise=lambda z, s, t: z[(s + 1) % len(z)]),
+                reread=TREE,
+            ),
+            Misconception(
+                name="the noise in the order of its index, from z[1] on, while the steps fall from t",
+                breaks="z[s] belongs to step s",
+                wrong=_grow(noise=lambda z, s, t: z[t + 1 - s]),
+                reread=TREE,
+            ),
+            Misconception(
+                name="each image starts where the one before it ended",
+                breaks="all begin at the one x_t that was given: set x back to it for each image",
+                wrong=_in_a_row,
+                reread=TREE,
+            ),
+            Misconception(
                 name="no noise",
                 breaks="without noise all images are one",
                 wrong=_grow(noise=lambda z, s, t: torch.zeros_like(z[s])),
@@ -770,6 +909,31 @@ EXERCISES = (
                 breaks="x̄_t = (1 − λ) x_t + λ x'_t, as in the paper's code: measure first what it does",
                 wrong=_mixed(
                     weights=lambda lam: ((1 - lam) / math.hypot(1 - lam, lam), lam / math.hypot(1 - lam, lam))
+                ),
+                reread=BETWEEN,
+            ),
+            Misconception(
+                name="the weights √(1 − λ²) and λ: they keep the variance of the noise, and are no mean of the images",
+                breaks="x̄_t = (1 − λ) x_t + λ x'_t: this one is in the paper's code too, but as a comment",
+                wrong=_mixed(weights=lambda lam: (math.sqrt(1 - lam * lam), lam)),
+                reread=BETWEEN,
+            ),
+            Misconception(
+                name="the two images are swapped, and the noises are not",
+                breaks="x_t comes from x_0 with ε, and x'_t from x'_0 with ε'",
+                wrong=lambda x0, x0_other, lam, t, eps, eps_other, schedule: mix_latents(
+                    x0_other, x0, lam, t, eps, eps_other, schedule
+                ),
+                reread=BETWEEN,
+            ),
+            Misconception(
+                name="only the noise of the mix is rescaled to its full variance",
+                breaks="x̄_t = (1 − λ) x_t + λ x'_t, as in the paper's code: measure first what it does",
+                wrong=lambda x0, x0_other, lam, t, eps, eps_other, schedule: process.q_sample(
+                    (1 - lam) * x0 + lam * x0_other,
+                    t,
+                    ((1 - lam) * eps + lam * eps_other) / math.hypot(1 - lam, lam),
+                    schedule,
                 ),
                 reread=BETWEEN,
             ),

@@ -162,8 +162,8 @@ bits_so_far = check("11.2", bits_so_far)
 # hint("11.2")
 
 # %% [markdown]
-# A thousand steps for more than a hundred images are too many for a lesson. `tools/rate_distortion.py` has made them once, for both networks and 128 test images, and stored the mean of each term.
-# We load that, and then check a part of it here, on other images and with other noise.
+# A thousand steps for more than a hundred images are too many for a lesson. `tools/rate_distortion.py` has made them once, for both networks and 128 test images, and stored the mean of each term: of all images in the first 40 steps, where most bits are, and of 32 of them, taken in turn, in each later step.
+# We load that, and then check a part of it here, on 16 of those images and with other noise.
 
 # %%
 stored = results.load("rate_distortion")
@@ -369,7 +369,7 @@ def choose_index(x, mean_q, var_q, mean_p, var_p, u):
     ### BEGIN SOLUTION
     log_r = (x - mean_p).square().sum(dim=1) / (2 * var_p) - (x - mean_q).square().sum(dim=1) / (2 * var_q)
     w = log_r.softmax(dim=0)  # (K,)
-    return min(int((w.cumsum(dim=0) <= u).sum()), len(x) - 1)
+    return int((w.cumsum(dim=0) <= u).sum())
     ### END SOLUTION
 
 
@@ -616,6 +616,8 @@ def bill(x0, seed):
 
 theory = torch.tensor([bill(sheet, seed) for seed in range(20)]).mean(dim=0).tolist()
 total = sum(theory)
+last_bar = float(chain.alpha_bar[-1])  # L_T, the KL of x_T, which is given away
+prior_bits = 0.5 * float((last_bar * (sheet.square() - 1) - math.log1p(-last_bar)).sum()) / LN2 / N
 print(f"the theory's bill, bits a digit: steps {theory[0]:.0f} + last {theory[1]:.0f} = {total:.0f}")
 
 # %% tags=["volatile"]
@@ -633,21 +635,27 @@ for size in (1, 2, 4, 8, 10):
 # %%
 print("every digit decoded exactly, at every size:", all(right))
 print("no message shorter than the theory's bill:", min(measured.values()) > total)
-print("larger blocks, shorter message:", measured[1] > 1.1 * measured[2] > 1.2 * measured[4] > measured[8])
+print(
+    "sizes 1, 2, 4, 8: each message at least 4 % shorter than the one before:",
+    all(measured[a] > 1.04 * measured[2 * a] for a in (1, 2, 4)),
+)
 print("with the largest blocks within 30 % of the bill:", measured[10] < 1.3 * total)
 print("and shorter than the raw digits:", measured[10] < 0.9 * 64 * math.log2(17))
+print(f"not in the message: x_T, from the seed. L_T is below 0.01 bits a digit: {prior_bits < 0.01}")
+again = [len(send(sheet, 8, seed=seed)[0]) / N for seed in (100, 200)] + [measured[8]]
+print("three seeds, size 8: the lengths differ by less than 8 %:", max(again) < 1.08 * min(again))
 margins = [len(send(sheet, 8, seed=7, extra=extra)[0]) / N for extra in (1, 2, 3, 4)]
 print(
-    "1, 2, 3 or 4 extra bits a block, size 8: the lengths differ by less than 10 %:",
-    max(margins) < 1.1 * min(margins),
+    "1, 2, 3 or 4 extra bits a block, size 8: the lengths differ by less than 12 %:",
+    max(margins) < 1.12 * min(margins),
 )
 assert all(right) and total < measured[10] < 1.3 * total and measured[1] > measured[4] > measured[8]
 
 # %% [markdown]
-# It works: `len(message)` bits went over the line, and 1024 grey levels came out, each as it was. The theory's bill is a limit that the codec comes near to, from above, and nearer the more it works.
+# It works: `len(message)` bits went over the line, and 1024 grey levels came out, each as it was. The codec stays above the theory's bill, by less than a third at the largest size, and comes nearer the more it works. Not counted is what both sides have beforehand: the seed, the thousand digits, the price list, and how the message is cut.
 #
 # Look at the two columns in the middle, the bill along the walk that was really sent. With two extra bits the choices are not quite samples of $q$: they lag behind a little, as in the picture above, and the steps after them, and the last one, pay for the repair. With more extra bits the samples are better, and each index is longer.
-# The two nearly balance, as the line before the last shows: the overhead is there one way or the other.
+# The two nearly balance, as the last line shows: the overhead is there one way or the other.
 #
 # This is what arrives. The bits are measured; the last frame is exact.
 
@@ -780,7 +788,7 @@ widgets.scrubber(
 #
 # ## Between two images
 #
-# Section 4.4 interpolates in the latents: noise two images to level $t$, mix, and let the reverse process find an image there. In the paper's text the mixed latent reads $\bar x_t = (1-\lambda)\,x_0 + \lambda\,x_0'$. That is a slip: a mix of *clean* images is no latent at level $t$. Its published code mixes the noised ones:
+# Section 4.4 interpolates in the latents: noise two images to level $t$, mix, and let the reverse process find an image there. In the paper's text the mixed latent reads $\bar x_t = (1-\lambda)\,x_0 + \lambda\,x_0'$. That is a slip: a mix of *clean* images is no latent at level $t$, as we shall measure. Its published code mixes the noised ones:
 #
 # $$\bar x_t = (1-\lambda)\,x_t + \lambda\,x_t', \qquad x_t \sim q(x_t \mid x_0),\quad x_t' \sim q(x_t' \mid x_0') .$$
 #
@@ -838,8 +846,8 @@ assert torch.allclose(mix, noised, atol=1e-5)
 #
 # <details><summary>Answer</summary>
 #
-# It notices in part: it answers with less noise than usual, but with more than there is. So its first $\hat x_0$ is off. The chain mends a good deal of that: each reverse step replaces a part of the latent by fresh noise, and that has the right variance.
-# At $t = 1000$ nothing is left of the images, and the chain *forgets even* $x_T$: on the way down to $t = 500$ it shrinks to a few hundredths of itself, long before anything is decided. With the same noise in the reverse steps every $\lambda$ then ends at one and the same image, which has to do with neither.
+# It notices in part: it answers with less noise than usual, but with more than there is. So its first $\hat x_0$ is off. (And the mix as it is printed has no noise at all, and the whole of the image in place of 0.28 of it. The network finds noise there all the same, and takes it away from the image.) The chain mends a good deal of that: each reverse step replaces a part of the latent by fresh noise, and that has the right variance.
+# At $t = 1000$ nothing is left of the images, and the chain *forgets even* $x_T$: on the way down to $t = 500$ its own share shrinks to a few hundredths, while most is still open. With the same noise in the reverse steps every $\lambda$ then ends at one and the same image, which has to do with neither.
 #
 # </details>
 
@@ -854,11 +862,18 @@ for kind, other in {"own noises": e_other, "shared noise": e}.items():
     answers[kind] = float(eps_hat.square().mean().sqrt())
     inside = float(((e + other) / 2).square().mean().sqrt())
     print(f"{kind:13s} size of the noise: in the mix {inside:.2f}, the network says {answers[kind]:.2f}")
+printed = 0.5 * pair[0] + 0.5 * pair[1]  # as the paper's text has it: no t in it, and no noise
+with torch.no_grad():
+    answers["as printed"] = float(models["fashion_mnist"](printed, half).square().mean().sqrt())
+print(f"{'as printed':13s} size of the noise: in the mix 0.00, the network says {answers['as printed']:.2f}")
+signal = float(schedule.alpha_bar[500]) ** 0.5
+print(f"share of the image: as printed 1.00, in any x_500 {signal:.2f}, in both mixes above {signal:.2f}")
+assert 0.4 < answers["as printed"] < 0.7
 print(f"what is left of x_T at t = 500, on the short chain: {float(of_xt[21:].prod()):.3f}")
 assert 0.74 < answers["own noises"] < 0.9 < 0.95 < answers["shared noise"]
 
 # %% [markdown]
-# The cell decodes a grid, for three $t$ and seven $\lambda$, with own noises and with shared ones. The noise of the reverse steps is the same throughout, as in the paper, so that only $\lambda$ makes a difference.
+# The cell decodes a grid, for three $t$ and seven $\lambda$, with own noises and with shared ones. The paper keeps $x_t$ and $x_t'$ for all $\lambda$. We keep the noise of the reverse steps, too, so that only $\lambda$ makes a difference.
 
 # %%
 g = seeded(22)
@@ -888,7 +903,7 @@ apart = {
 }  # ends of a row
 of_images = float((a - b).square().mean().sqrt())
 print(
-    "t = 200: the ends of a row are as far apart as the images:",
+    "t = 200: the ends of a row are at least 0.7 times as far apart as the images:",
     all(apart[200, kind] > 0.7 * of_images for _, kind in decoded),
 )
 print("t = 1000: they are the same image:", all(apart[1000, kind] < 0.1 * of_images for _, kind in decoded))

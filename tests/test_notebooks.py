@@ -316,7 +316,7 @@ def test_next_links_to_the_chapter_that_follows(tmp_path):
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ("# %%\n# {{ colour }}", "no macro 'colour'; there are: colab, setup, next"),
+        ("# %%\n# {{ colour }}", "no macro 'colour'; there are: colab, setup, quiz, next"),
         ("# %%\ncheck('01.2', f)", "check of an exercise of chapter 01"),
         ("# %% [markdown]\n# <details><summary>A</summary>\n#\n# text", "<details> is not closed"),
         (
@@ -656,3 +656,68 @@ def test_a_learner_can_ask_for_the_hints_that_the_checks_offer(chapter):
     source = chapter.source.read_text(encoding="utf-8")
     assert "check(" in source
     assert re.search(r"^from ddpm_lite\.exercises import check, hint$", source, flags=re.MULTILINE)
+
+
+QUESTION = """[[question]]
+ask = "Why?"
+options = [
+  { say = "Because", why = "That is no reason." },
+  { say = "For the paper says so", right = true, why = "In section 3." },
+  { say = "By chance", why = "It is the same each time." },
+]
+"""
+
+
+def with_quiz(root: Path, text: str) -> Chapter:
+    """A small chapter with a quiz."""
+    chapter = small(root, "# %% [markdown]\n# {{ quiz }}\n#\n# {{ next }}")
+    (chapter.source.parent / "quiz").mkdir()
+    (chapter.source.parent / "quiz" / "30.toml").write_text(text, encoding="utf-8")
+    return chapter
+
+
+def test_quiz_is_folded_answers_that_say_why(tmp_path):
+    text = draft(with_quiz(tmp_path, QUESTION), "learner").cells[1].source
+    assert text.startswith("## Quiz\n\n")
+    assert (
+        "**1.** Why?\n\n<details><summary>A. Because</summary>\n\n✗ No. That is no reason.\n\n</details>"
+        in text
+    )
+    assert "<summary>B. For the paper says so</summary>\n\n✓ Right. In section 3." in text
+    assert text.count("✓ Right.") == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("right = true, ", "", "one of them right"),
+        ('{ say = "By chance", why', '{ say = "By chance", right = true, why', "one of them right"),
+        ('  { say = "By chance", why = "It is the same each time." },\n', "", "three to five options"),
+        ('why = "In section 3."', 'because = "In section 3."', "not as the others are"),
+        ("[[question]]", "[[question", "not as the others are"),
+    ],
+)
+def test_faulty_quiz_is_named(tmp_path, old, new, message):
+    assert old in QUESTION
+    chapter = with_quiz(tmp_path, QUESTION.replace(old, new))
+    with pytest.raises(Problem, match=r"quiz/30\.toml") as caught:
+        draft(chapter, "learner")
+    assert message in str(caught.value)
+
+
+def test_missing_quiz_is_named(tmp_path):
+    chapter = with_quiz(tmp_path, QUESTION)
+    (chapter.source.parent / "quiz" / "30.toml").unlink()
+    with pytest.raises(Problem, match="missing"):
+        draft(chapter, "learner")
+
+
+@pytest.mark.parametrize("chapter", COURSE.chapters(), ids=lambda chapter: chapter.name)
+def test_every_chapter_asks_three_questions_and_folds_two_more_into_its_text(chapter):
+    source = chapter.source.read_text(encoding="utf-8")
+    assert len(re.findall(r"^# \{\{ quiz \}\}$", source, flags=re.MULTILINE)) == 1
+    assert len(re.findall(r"What do you expect\?|Which of the two changes", source)) >= 1
+    asked = notebooks.questions(chapter.source.parent / "quiz" / f"{chapter.number}.toml")
+    assert len(asked) >= 3
+    places = {[right for _, right, _ in one.options].index(True) for one in asked}
+    assert len(places) > 1, "the right answer always stands at the same place"

@@ -19,6 +19,7 @@ import contextlib
 import copy
 import re
 import signal
+import symtable
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -125,17 +126,25 @@ def _defines(statement: ast.stmt) -> set[str]:
             return {statement.name}
         case ast.Import() | ast.ImportFrom():
             return {(alias.asname or alias.name).split(".")[0] for alias in statement.names}
-        case ast.Assign() | ast.AnnAssign():
-            stored = (
-                n for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-            )
-            return {n.id for n in stored}
+        case ast.Assign() | ast.AnnAssign():  # its targets alone: a comprehension keeps its names to itself
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            inside = (n for target in targets for n in ast.walk(target))
+            return {n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         case _:  # a loop has names too, but no solution leans on those
             return set()
 
 
 def _uses(statement: ast.stmt) -> set[str]:
-    return {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    """The names that a statement takes from outside: not those that are its functions' own."""
+    return _from_outside(symtable.symtable(ast.unparse(statement), "<solution>", "exec"))
+
+
+def _from_outside(table: symtable.SymbolTable) -> set[str]:
+    top = table.get_type() == "module"
+    names = {
+        one.get_name() for one in table.get_symbols() if one.is_referenced() and (top or one.is_global())
+    }
+    return names.union(*map(_from_outside, table.get_children()))
 
 
 def _with_needs(exercise: Exercise, name: str, cells: list[Cell]) -> Solution:
@@ -204,6 +213,7 @@ NAMES: dict[str, tuple[str | None, ...]] = {
     "amax": ("amin",),
     "amin": ("amax",),
     "clamp": (None,),
+    "eval": ("train", None),
     "cumsum": (None,),
     "cumprod": (None,),
     "flip": (None,),

@@ -272,6 +272,15 @@ print("factor of the image in x_T, sqrt(alpha_bar_T) =", round(float(schedule.al
 # If you leave an exercise empty, the check lends you the course's own function, so the notebook always runs on. `hint("00.1")` gives one hint at a time,
 # the last of which is the solution: take away the `#` before it in the check cell.
 #
+# What you have solved is written down in one small file in your home folder, so that it is still known tomorrow; nothing is sent anywhere.
+# Take away the `#` below to see it, now or later, or say `python course.py progress` in a terminal.
+
+# %%
+from ddpm_lite.exercises import progress
+
+# progress.show()
+
+# %% [markdown]
 # ### Exercise 00.1: bytes to $[-1, 1]$
 #
 # Images are stored as bytes, 0 to 255. The mathematics of DDPM assumes values in $[-1, 1]$. Write the scaling: 0 becomes $-1$, 255 becomes $1$, as `float32`.
@@ -356,5 +365,7 @@ network_calls = check("00.3", network_calls)
 # * The forward process is fixed; the network learns one thing, to predict the noise in $x_t$.
 # * Labels are optional. They tell the network *which* images to draw.
 # * $t$ runs from 1 to $T$, and index 0 is the clean image.
+#
+# {{ quiz }}
 #
 # {{ next }}

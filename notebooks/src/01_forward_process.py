@@ -637,6 +637,8 @@ viz.show(
 #
 # Before you go: without looking, write down (4), and say which of its two factors is a standard deviation.
 #
+# {{ quiz }}
+#
 # {{ next }}
 #
 # ## Open problem

@@ -865,6 +865,8 @@ widgets.live(
 #
 # Before you go: you are handed a diffusion model and its list of $\beta$. What do you compute first, and what do you hope to see?
 #
+# {{ quiz }}
+#
 # {{ next }}
 #
 # ## Open problem

@@ -938,6 +938,8 @@ widgets.scrubber(
 #
 # Before you go: without looking, write down (11), and say for each root in it whether a bar belongs there, and why.
 #
+# {{ quiz }}
+#
 # {{ next }}
 #
 # ## Open problem

@@ -1049,6 +1049,8 @@ viz.show(
 #
 # Before you go: without looking, write down (5), and say which of its terms no network can change.
 #
+# {{ quiz }}
+#
 # {{ next }}
 #
 # ## Open problem

@@ -961,6 +961,8 @@ for name, optimiser, lr in [("SGD", torch.optim.SGD, 1e-4), ("Adam", torch.optim
 #
 # Before you go: without looking, write down (14), and say what was left out of $L$ on the way: one factor that matters, and two terms that training could not have changed.
 #
+# {{ quiz }}
+#
 # {{ next }}
 #
 # ## Open problem

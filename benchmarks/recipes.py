@@ -315,7 +315,7 @@ class Store:
             "sampling_steps": SAMPLING_STEPS,
         }
         tables = [{"title": p.title, "data": p.data, "rows": self.rows(p)} for p in plans]
-        return results.save("recipes", about | content | {"tables": tables}, self.folder)
+        return results.save("recipes", content | about | {"tables": tables}, self.folder)
 
     def rows(self, plan: Plan) -> list[dict]:
         """A row for each entry of which there are runs: lists have a number for each seed."""

@@ -27,7 +27,6 @@ from tools import answers, assignment, grading
 from tools.notebooks import Course, Problem
 
 confine = pytest.importorskip("tools.confine", reason="grading needs a Unix: nbgrader does, and so do limits")
-pytestmark = pytest.mark.xdist_group("assignment")  # the course folder is made once
 needs_landlock = pytest.mark.skipif(not confine.landlock_version(), reason="this system has no Landlock")
 
 NAME = "00_small"

@@ -26,7 +26,6 @@ from tools.notebooks import Course, draft
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("colab"),
     pytest.mark.skipif(shutil.which("git") is None, reason="needs git, to publish the course on this disk"),
 ]
 REPO = Path(__file__).parent.parent

@@ -45,11 +45,9 @@ PATIENCE = 120_000  # ms: a kernel that imports torch on a busy two-core machine
 NOISE: tuple[str, ...] = ()
 
 
-def pytest_collection_modifyitems(items) -> None:
-    for item in items:
-        if Path(__file__).parent in Path(item.path).parents:
-            item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.xdist_group("browser"))  # one server and one browser for all of them
+def pytest_itemcollected(item) -> None:
+    if Path(__file__).parent in Path(item.path).parents:
+        item.add_marker(pytest.mark.browser)
 
 
 def _missing(what: str):

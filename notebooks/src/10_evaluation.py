@@ -366,7 +366,7 @@ def spoil(amount, kind):
     return data.to_uint8(x)
 
 
-fig, (row_ax, curve_ax) = viz.figure(8.2, 2.7, ncols=2, width_ratios=[1.35, 1])
+live_fig, (row_ax, curve_ax) = viz.figure(8.2, 2.7, ncols=2, width_ratios=[1.35, 1])
 amounts = [0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95]
 curves = {
     kind: [distance(metrics.features(net, spoil(a, kind))) for a in amounts]
@@ -376,7 +376,7 @@ for (kind, values), color, style in zip(
     curves.items(), ("blue", "vermillion", "green"), ("-", "--", ":"), strict=True
 ):
     curve_ax.semilogy(amounts, values, style, color=viz.COLORS[color], label=kind)
-(place,) = curve_ax.plot([0], [curves["noise"][0]], "o", color=viz.COLORS["black"])
+(dot,) = curve_ax.plot([0], [curves["noise"][0]], "o", color=viz.COLORS["black"])
 curve_ax.set(xlabel="amount", title="Fréchet distance")
 curve_ax.legend(frameon=False, fontsize=9)
 
@@ -387,8 +387,8 @@ def draw(amount, kind):
     d = distance(metrics.features(net, images))
     page = images[:20, 0].reshape(2, 10, 8, 8).permute(0, 2, 1, 3).reshape(1, 16, 80)
     viz.image(row_ax, page, f"{kind}, {amount:.2f}: distance {d:.1f}")
-    place.set_data([amount], [d])
-    return fig
+    dot.set_data([amount], [d])
+    return live_fig
 
 
 widgets.live(

@@ -65,6 +65,11 @@ class LivePicture:
             arg=[self.image.element_handle(), before],
         )
 
+    def span(self) -> float:
+        """From the slider's first value to its last."""
+        low, high = (float(self.handle.get_attribute(f"aria-value{end}")) for end in ("min", "max"))
+        return high - low
+
     def drawing(self) -> bytes:
         """What the image shows, as the screen has it."""
         return self.image.screenshot()

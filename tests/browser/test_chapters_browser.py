@@ -71,7 +71,8 @@ def move_live_pictures(page) -> int:
             assert live.drawing() != before
             assert live.image.get_attribute("alt")
             assert live.root.get_by_role("alert").count() == 0
-            print(f"latency: live picture of cell {index}: {live.latency(10):.0f} ms")
+            if live.span() >= 50:  # a slider of a few places says nothing of how fast it is
+                print(f"latency: live picture of cell {index}: {live.latency(10):.0f} ms")
             count += 1
     return count
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from . import data, losses, paper, process, schedules, validate
 from .schedules import Schedule
-from .train import TrainStep, update_ema
+from .train import TrainConfig, TrainStep, ema_decay, learning_rate, update_ema
 from .unet import UNet, UNetConfig
 
 Row = tuple[str, str, str]
@@ -151,6 +151,7 @@ def train(row: Row, images: Tensor, budget: Budget, seed: int) -> Iterator[Train
     model, noise = network(row, seed, budget.base), schedule()
     ema, g = copy.deepcopy(model).requires_grad_(False), torch.Generator().manual_seed(1000 + seed)
     adam = torch.optim.Adam(model.parameters(), budget.lr, fused=True)
+    rates = TrainConfig(steps=budget.steps, lr=budget.lr, warmup=budget.warmup)
     for number in range(1, budget.steps + 1):
         x0 = data.from_uint8(images[torch.randint(len(images), (budget.batch,), generator=g)])
         t = torch.randint(1, noise.T + 1, (budget.batch,), generator=g)
@@ -158,10 +159,9 @@ def train(row: Row, images: Tensor, budget: Budget, seed: int) -> Iterator[Train
         adam.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        fall = 0.5 * (1 + math.cos(math.pi * (number - 1) / budget.steps))
-        adam.param_groups[0]["lr"] = budget.lr * min(1, number / budget.warmup) * fall
+        adam.param_groups[0]["lr"] = learning_rate(rates, number)
         adam.step()
-        update_ema(ema, model, min(budget.ema, (1 + number) / (10 + number)))
+        update_ema(ema, model, ema_decay(budget.ema, number))
         yield TrainStep(number, float(loss.detach()), ema)
         if not torch.isfinite(loss):
             return

@@ -79,6 +79,11 @@ def learning_rate(config: TrainConfig, number: int) -> float:
     return config.lr * rise * fall
 
 
+def ema_decay(decay: float, number: int) -> float:
+    """The decay of the average at step `number` (1, 2, ...): it rises to `decay`, so that the random start is forgotten."""
+    return min(decay, (1 + number) / (10 + number))
+
+
 def _generator(config: TrainConfig, stream: int, number: int) -> torch.Generator:
     return torch.Generator().manual_seed((config.seed * 3 + stream) * 1_000_003 + number)
 
@@ -176,7 +181,7 @@ def _step(model, ema, adam, images, labels, schedule, config, number, device) ->
     for group in adam.param_groups:
         group["lr"] = learning_rate(config, number)
     adam.step()
-    update_ema(ema, model, min(config.ema, (1 + number) / (10 + number)))
+    update_ema(ema, model, ema_decay(config.ema, number))
     return float(loss.detach())
 
 

@@ -275,6 +275,14 @@ def test_function_that_was_lent_is_not_taken_for_an_answer(capsys):
     assert "correct" in capsys.readouterr().out
 
 
+def test_value_that_was_lent_is_not_taken_for_an_answer(capsys):
+    lent = check("09.4", ...)
+    check("09.4", lent)
+    assert "the package's own answer, lent before" in capsys.readouterr().out
+    check("09.4", dict(lent))  # the learner's own, and right
+    assert "correct" in capsys.readouterr().out
+
+
 def test_misconception_in_single_precision_is_still_recognised():
     def lossy(x, t, e, table):
         return variance_for_deviation(x, t, e, Table(table.a.float()))

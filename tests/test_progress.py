@@ -59,7 +59,7 @@ def test_untouched_stub_and_a_function_that_was_lent_are_no_tries(file, capsys):
     check("01.3", lent)
     assert progress.read()["01.3"]["tries"] == 1
     assert not line("01").solved
-    registry.lent.discard("01.3")
+    registry.lent.pop("01.3")
 
 
 def test_strict_runs_leave_no_trace(file, monkeypatch, capsys):

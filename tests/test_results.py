@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from ddpm_lite import results
 
@@ -26,6 +27,18 @@ def test_stored_results_can_be_read_and_are_small(name):
 def test_what_is_saved_comes_back(tmp_path):
     results.save("one", GOOD, tmp_path)
     assert results.load("one", tmp_path) == GOOD
+
+
+def test_about_says_all_that_is_asked_for(tmp_path):
+    about = results.about("python tools/x.py", range(2), 90)
+    assert set(about) == set(results.ABOUT)
+    assert about["seeds"] == [0, 1]
+    assert about["minutes"] == 1.5
+    results.save("one", about, tmp_path)
+
+
+def test_short_numbers_have_five_digits():
+    assert results.short(torch.tensor([1 / 3, 123456.0], dtype=torch.float64)) == [0.33333, 123460.0]
 
 
 @pytest.mark.parametrize("field", results.ABOUT)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import sys
 import time
 from pathlib import Path
@@ -34,14 +33,10 @@ SAMPLES, HELD_OUT = 200, 96
 MEMORY_ROW = ("eps", "L_simple", "fixed")
 
 
-def short(values) -> list[float]:
-    return [float(f"{float(v):.5g}") for v in values]
-
-
 def blocks(losses: list[float], every: int) -> list[float]:
     """The mean loss of every block of `every` steps; what is not finite is left out, since JSON cannot hold it."""
     parts = [losses[i : i + every] for i in range(0, len(losses), every)]
-    return short(sum(part) / len(part) for part in parts if all(map(math.isfinite, part)))
+    return results.short(sum(part) / len(part) for part in parts if all(map(math.isfinite, part)))
 
 
 def gathered(train_on: torch.Tensor, row, budget, seed: int, known) -> tuple[dict, torch.Tensor]:
@@ -60,9 +55,9 @@ def gathered(train_on: torch.Tensor, row, budget, seed: int, known) -> tuple[dic
         "seed": seed,
         "steps_done": len(losses),
         "finite": all(map(math.isfinite, losses)) and bool(torch.isfinite(total).all()),
-        "first_losses": short(x for x in losses[:20] if math.isfinite(x)),
+        "first_losses": results.short(x for x in losses[:20] if math.isfinite(x)),
         "losses": blocks(losses, budget.steps // 40),
-        "worst_loss_late": short([max(losses[len(losses) // 2 :])])[0]
+        "worst_loss_late": results.short([max(losses[len(losses) // 2 :])])[0]
         if math.isfinite(sum(losses))
         else None,
         "seconds": round(seconds, 1),
@@ -70,11 +65,11 @@ def gathered(train_on: torch.Tensor, row, budget, seed: int, known) -> tuple[dic
     if run["finite"]:
         shape = metrics.features(net, samples)
         run |= {
-            "frechet": short([metrics.frechet_distance(shape, real)])[0],
-            "bits": short([total.mean()])[0],
-            "bits_error": short([total.std() / math.sqrt(len(total))])[0],
-            "parts": short([terms[:, 0].mean(), terms[:, 2:].sum(1).mean(), terms[:, 1].mean()]),
-            "terms": short(terms.mean(dim=0)),
+            "frechet": results.short([metrics.frechet_distance(shape, real)])[0],
+            "bits": results.short([total.mean()])[0],
+            "bits_error": results.short([total.std() / math.sqrt(len(total))])[0],
+            "parts": results.short([terms[:, 0].mean(), terms[:, 2:].sum(1).mean(), terms[:, 1].mean()]),
+            "terms": results.short(terms.mean(dim=0)),
             "classes": torch.bincount(metrics.classify(net, samples), minlength=10).tolist(),
         }
     return run, samples
@@ -91,13 +86,9 @@ def kept(state: Path, name: str, make) -> tuple[dict, torch.Tensor]:
     return json.loads(about.read_text()), load_file(tensor)["samples"]
 
 
-def about(command: str, seeds: int, runs: list[dict]) -> dict:
-    return {
-        "command": command,
-        "seeds": list(range(seeds)),
-        "minutes": round(sum(run["seconds"] for run in runs) / 60, 1),
-        "machine": f"{platform.machine()}, 1 thread, PyTorch {torch.__version__.split('+')[0]}",
-    }
+def spent(runs: list[dict]) -> float:
+    """Seconds of processor time that runs took."""
+    return sum(run["seconds"] for run in runs)
 
 
 def table(state: Path, seeds: int, known, train_on: torch.Tensor) -> None:
@@ -111,10 +102,10 @@ def table(state: Path, seeds: int, known, train_on: torch.Tensor) -> None:
             covered = metrics.coverage(
                 metrics.features(known[0], known[2]), metrics.features(known[0], samples)
             )
-            runs.append(run | {"coverage": short([covered])[0]})
+            runs.append(run | {"coverage": results.short([covered])[0]})
             if seed == 0:
                 pictures[name] = samples[:64].contiguous()
-        content = about("python tools/ablation.py table", seed + 1, runs)
+        content = results.about("python tools/ablation.py table", range(seed + 1), spent(runs))
         results.save(
             "ablation",
             content | {"budget": vars(BUDGET), "samples": SAMPLES, "held_out": HELD_OUT, "runs": runs},
@@ -134,7 +125,7 @@ def memorisation(state: Path, seeds: int, known, train_on: torch.Tensor) -> None
             runs.append(run | {"size": size} | copies(samples, train_on[:size], known[2]))
             if seed == 0:
                 pictures[str(size)] = samples.contiguous()
-        content = about("python tools/ablation.py memorisation", seed + 1, runs)
+        content = results.about("python tools/ablation.py memorisation", range(seed + 1), spent(runs))
         results.save("memorisation", content | {"budget": vars(LONG), "samples": SAMPLES, "runs": runs})
         checkpoints.write_atomic(results.FOLDER / "samples_memorisation.safetensors", serialise(pictures))
 
@@ -144,8 +135,8 @@ def copies(samples: torch.Tensor, train_on: torch.Tensor, held_out: torch.Tensor
     apart, _ = metrics.nearest_neighbours(samples, train_on, k=2)
     unseen, _ = metrics.nearest_neighbours(held_out, train_on, k=2)
     return {
-        "nearest": short(apart[:, 0].quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64))),
-        "unseen": short(unseen[:, 0].quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64))),
+        "nearest": results.short(apart[:, 0].quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64))),
+        "unseen": results.short(unseen[:, 0].quantile(torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64))),
         "copies": float((apart[:, 0] < apart[:, 1] / 3).double().mean()),
         "copies_unseen": float((unseen[:, 0] < unseen[:, 1] / 3).double().mean()),
     }

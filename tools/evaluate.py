@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 from pathlib import Path
@@ -29,10 +28,6 @@ LICENCES = {
     "fashion_mnist": "MIT, Zalando SE",
 }
 FEW, KEPT, STRATA, TRAIN = 4, 64, 8, 200
-
-
-def short(values) -> list[float]:
-    return [float(f"{float(v):.5g}") for v in values]
 
 
 class Replayed:
@@ -58,13 +53,13 @@ def bound(model, schedule, images: torch.Tensor, seed: int) -> dict:
             network, x0, schedule, STRATA, variance, generator=g, progress=True
         )
         found["strata"] = [list(piece) for piece in bits.strata]
-        found["prior"] = short([bits.prior.mean()])[0]
+        found["prior"] = results.short([bits.prior.mean()])[0]
         found[variance] = {
-            "total": short([bits.mean])[0],
-            "error": short([bits.error])[0],
-            "sums": short(bits.sums.mean(dim=0)),
-            "sums_error": short(bits.sums.std(dim=0) / len(images) ** 0.5),
-            "spread": short([bits.total.std()])[0],
+            "total": results.short([bits.mean])[0],
+            "error": results.short([bits.error])[0],
+            "sums": results.short(bits.sums.mean(dim=0)),
+            "sums_error": results.short(bits.sums.std(dim=0) / len(images) ** 0.5),
+            "spread": results.short([bits.total.std()])[0],
         }
         network.place = 0
     return found
@@ -77,9 +72,9 @@ def every_term(model, schedule, images: torch.Tensor, seed: int) -> dict:
     middle = bits.total - bits.prior - bits.distortion
     return {
         "images": len(images),
-        "prior": short(bits.prior),
-        "middle": short(middle),
-        "L_0": short(bits.distortion),
+        "prior": results.short(bits.prior),
+        "middle": results.short(middle),
+        "L_0": results.short(bits.distortion),
     }
 
 
@@ -106,16 +101,16 @@ def main() -> None:
     torch.set_num_threads(1)
     options.state.mkdir(parents=True, exist_ok=True)
     sets, stored, seconds = {}, {}, 0.0
-    machine = f"{platform.machine()}, 1 thread, PyTorch {torch.__version__.split('+')[0]}"
     loaded = {name: data.load(name, train=False, root=options.root) for name in metrics.HELD_OUT}
     order = {name: pick(1000, len(test), 0) for name, test in loaded.items()}
     for name, test in loaded.items():
         stored[f"{name}.images"] = test.images[order[name][:KEPT]].contiguous()
         stored[f"{name}.labels"] = test.labels[order[name][:KEPT]].contiguous()
     checkpoints.write_atomic(results.FOLDER / "heldout.safetensors", serialise(stored))
-    about = {"command": "python tools/evaluate.py", "seeds": [0], "machine": machine}
+    command = "python tools/evaluate.py"
     which = {name: order[name][:KEPT].tolist() for name in order}
-    results.save("heldout", about | {"minutes": 0.0, "licences": LICENCES, "places_in_the_test_set": which})
+    about = results.about(command, [0], 0)
+    results.save("heldout", about | {"licences": LICENCES, "places_in_the_test_set": which})
     for name in options.sets:
         test = loaded[name]
         model, schedule, _ = checkpoints.load(name)
@@ -129,9 +124,7 @@ def main() -> None:
             parts["few"] = lambda m=model, s=schedule: every_term(m, s, stored["mnist.images"][:FEW], 0)
         sets[name] = {part: kept(options.state, f"{name}_{part}", make) for part, make in parts.items()}
         seconds += sum(part["seconds"] for part in sets[name].values())
-        results.save(
-            "evaluation", about | {"seeds": [0, 1, 2], "minutes": round(seconds / 60, 1), "sets": sets}
-        )
+        results.save("evaluation", results.about(command, [0, 1, 2], seconds) | {"sets": sets})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import platform
 import sys
 import time
 from pathlib import Path
@@ -32,7 +31,7 @@ BATCH = 50
 PROBE = 8  # so many images are also described by themselves: a notebook can make them again
 
 
-def generate(model, schedule, steps: int, variance: str, clip: bool, count: int) -> dict:
+def generate(model, schedule, steps: int, variance: str, clip: bool, count: int, real: Tensor) -> dict:
     """`count` samples, image i from noise of its own with seed i and label i % 10, and what they are like."""
     short, tau = schedules.respace(schedule, steps)
     images = []
@@ -41,14 +40,14 @@ def generate(model, schedule, steps: int, variance: str, clip: bool, count: int)
         noise = own_noise(seeds.tolist(), steps, (1, 28, 28))
         *_, (_, x0, _) = sample(ask, noise, short, getattr(short, variance), clip)
         images.append(x0)
-    return describe(torch.cat(images), torch.arange(count) % 10)
+    return describe(torch.cat(images), torch.arange(count) % 10, real)
 
 
-def describe(x0: Tensor, labels: Tensor) -> dict:
-    """Numbers about samples x0 (N, 1, 28, 28) for which `labels` were asked."""
+def describe(x0: Tensor, labels: Tensor, real: Tensor) -> dict:
+    """Numbers about samples x0 (N, 1, 28, 28) for which `labels` were asked; real: features of real images (M, D)."""
     pixels, net = data.to_uint8(x0), metrics.feature_net("mnist")
     return {
-        "frechet": round(metrics.frechet_distance(metrics.features(net, pixels), REAL), 2),
+        "frechet": round(metrics.frechet_distance(metrics.features(net, pixels), real), 2),
         "right_label": round(float((metrics.classify(net, pixels) == labels).double().mean()), 4),
         "beyond": round(float((x0.abs() > 1).double().mean()), 4),
         "furthest": round(float(x0.abs().max()), 3),
@@ -58,7 +57,7 @@ def describe(x0: Tensor, labels: Tensor) -> dict:
     }
 
 
-def measure(model, schedule, args) -> dict:
+def measure(model, schedule, args, real: Tensor) -> dict:
     """All rows and the minutes they took; those that the state file has are not made again."""
     done = {"minutes": 0.0, "rows": []}
     if args.state and args.state.exists():
@@ -71,7 +70,7 @@ def measure(model, schedule, args) -> dict:
         if any(row.items() <= one.items() for one in done["rows"]):
             continue
         start = time.process_time()
-        done["rows"].append(row | generate(model, schedule, steps, variance, clip, args.samples))
+        done["rows"].append(row | generate(model, schedule, steps, variance, clip, args.samples, real))
         done["minutes"] += (time.process_time() - start) / 60
         print(done["rows"][-1], flush=True)
         if args.state:
@@ -92,20 +91,16 @@ def main() -> None:
     torch.set_num_threads(1)
     model, schedule, _ = checkpoints.load("mnist")
     model.requires_grad_(False)
-    global REAL
     net = metrics.feature_net("mnist")
-    REAL = metrics.features(net, data.load("mnist", train=False, root=args.root).images)
+    real = metrics.features(net, data.load("mnist", train=False, root=args.root).images)
     others = metrics.features(net, data.load("mnist", train=True, root=args.root).images[: 10 * args.samples])
-    done = measure(model, schedule, args)
+    done = measure(model, schedule, args, real)
     lengths = " ".join(map(str, ["--steps", *args.steps, "--clipped", *args.clipped]))
     command = f"python tools/measure_sampling.py --samples {args.samples} {lengths}"
-    floor = [metrics.frechet_distance(part, REAL) for part in others.split(args.samples)]
-    content = {
+    floor = [metrics.frechet_distance(part, real) for part in others.split(args.samples)]
+    content = results.about(command, [], 60 * done["minutes"]) | {
         "what": "samples of the shipped MNIST network; frechet against the 10,000 test images of MNIST",
-        "command": command,
         "seeds": f"0 to {args.samples - 1}, one for each image",
-        "minutes": round(done["minutes"], 1),
-        "machine": f"1 CPU thread, torch {torch.__version__.split('+')[0]}, {platform.machine()}",
         "samples": args.samples,
         "frechet_floor": round(sum(floor) / len(floor), 2),  # as many real training images, ten times
         "rows": done["rows"],

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
 import sys
 import time
 from pathlib import Path
@@ -59,7 +58,7 @@ def measure(name: str, count: int, seed: int, root: str | None, state: Path) -> 
         some = x0 if t <= FEW else x0[t % SHARE :: SHARE]
         bpd, mse = step(model, some, t, schedule, torch.Generator().manual_seed(seed + 1000 + t))
         error = float(bpd.std() / math.sqrt(len(some)))
-        done["rows"].append([float(f"{number:.5g}") for number in (bpd.mean(), error, mse.mean())])
+        done["rows"].append(results.short((bpd.mean(), error, mse.mean())))
         if t % 20 == 0 or t == schedule.T:
             done["seconds"] = before + time.process_time() - begin
             state.write_text(json.dumps(done))
@@ -67,7 +66,7 @@ def measure(name: str, count: int, seed: int, root: str | None, state: Path) -> 
     prior = losses.prior_nats(x0, schedule).double().mean() / (math.log(2) * x0[0].numel())
     return {
         "images": count,
-        "prior": float(f"{prior:.5g}"),
+        "prior": results.short([prior])[0],
         "terms": terms,
         "errors": errors,
         "mse": mse,
@@ -91,15 +90,11 @@ def main() -> None:
     for name in ("mnist", "fashion_mnist"):
         state = options.state / f"{name}_{options.images}_{options.seed}.json"
         sets[name] = measure(name, options.images, options.seed, options.root, state)
-    content = {
-        "command": f"python tools/rate_distortion.py --images {options.images} --seed {options.seed} --threads {options.threads}",
-        "seeds": [options.seed],
-        "minutes": round(sum(one.pop("seconds") for one in sets.values()) / 60, 1),
-        "machine": f"{platform.machine()}, {options.threads} thread, PyTorch {torch.__version__}",
-        "variance": VARIANCE,
-        "clip": CLIP,
-        "sets": sets,
-    }
+    given = f"--images {options.images} --seed {options.seed} --threads {options.threads}"
+    seconds = sum(one.pop("seconds") for one in sets.values())
+    command = f"python tools/rate_distortion.py {given}"
+    content = results.about(command, [options.seed], seconds, options.threads)
+    content |= {"variance": VARIANCE, "clip": CLIP, "sets": sets}
     print(results.save("rate_distortion", content))
 
 

@@ -269,9 +269,10 @@ def judge(exercise: Exercise, answer: Any) -> Verdict:
 
 
 def lent(exercise: Exercise) -> Verdict:
-    """What to say when the function that a failed check lent comes back as the answer."""
+    """What to say when that which a failed check lent comes back as the answer."""
+    kind = "answer" if exercise.is_value else "function"
     row = ("Now", "run the cell that defines your own once more, and then this one")
-    return Verdict(exercise, "not attempted", "this is the package's own function, lent before.", (row,))
+    return Verdict(exercise, "not attempted", f"this is the package's own {kind}, lent before.", (row,))
 
 
 def _judge_function(exercise: Exercise, answer: Any) -> Verdict:

@@ -6,6 +6,7 @@ its exercises is first asked for.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import importlib
 import pkgutil
@@ -27,7 +28,7 @@ class Registry:
     def __init__(self) -> None:
         self._chapters: dict[str, dict[str, Exercise]] = {}
         self.hints: Counter[str] = Counter()
-        self.lent: set[str] = set()
+        self.lent: dict[str, Any] = {}
 
     def chapters(self) -> list[str]:
         """The numbers of the chapters that have exercises: ["00", "01"]."""
@@ -75,8 +76,7 @@ def check(id_: str, answer: Any) -> Any:
     DDPM_LITE_STRICT=1.
     """
     exercise = registry.find(id_)
-    came_back = id_ in registry.lent and answer is exercise.reference
-    verdict = lent(exercise) if came_back else judge(exercise, answer)
+    verdict = lent(exercise) if _came_back(id_, answer) else judge(exercise, answer)
     card = cards.of_verdict(verdict)
     if not verdict.correct and strict():
         raise ExerciseError(card.text())
@@ -85,8 +85,14 @@ def check(id_: str, answer: Any) -> Any:
         progress.note(id_, verdict.correct)
     if verdict.correct:
         return answer
-    registry.lent.add(id_)
-    return exercise.stand_in()
+    registry.lent[id_] = copy.copy(exercise.stand_in())  # a value gets an identity of its own
+    return registry.lent[id_]
+
+
+def _came_back(id_: str, answer: Any) -> bool:
+    """Whether this is what a failed check lent. A small whole number or a text is the same object wherever it comes from."""
+    shared = isinstance(answer, (int, str))
+    return not shared and id_ in registry.lent and answer is registry.lent[id_]
 
 
 def hint(id_: str) -> None:

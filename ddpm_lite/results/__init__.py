@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import platform
+from collections.abc import Iterable
 from pathlib import Path
+
+import torch
 
 FOLDER = Path(__file__).parent
 # command: makes the file again. seeds: every seed used. minutes: of processor time. machine: what it ran on.
@@ -40,6 +44,17 @@ def load(name: str, folder: str | Path = FOLDER) -> dict:
     if missing:
         raise ResultsError(f"{path.name} does not say its {', '.join(missing)}.")
     return content
+
+
+def about(command: str, seeds: Iterable[int], seconds: float, threads: int = 1) -> dict:
+    """The ABOUT fields for results made on this machine, in so many seconds of processor time."""
+    machine = f"{platform.machine()}, {threads} thread{'s'[: threads > 1]}, PyTorch {torch.__version__.split('+')[0]}"
+    return {"command": command, "seeds": list(seeds), "minutes": round(seconds / 60, 1), "machine": machine}
+
+
+def short(values: Iterable) -> list[float]:
+    """Numbers of five digits, as plain floats: what is measured here is not known more exactly."""
+    return [float(f"{float(value):.5g}") for value in values]
 
 
 def save(name: str, content: dict, folder: str | Path = FOLDER) -> Path:

@@ -437,7 +437,7 @@ print(
 # %%
 LENGTH = (
     1200 if known else 3000
-)  # 1200 steps: some forty seconds of one processor core; 3000 at 16 x 16: two minutes
+)  # 1200 steps: under a minute of one processor core; 3000 at 16 x 16: about three
 plan = train.TrainConfig(
     steps=LENGTH,
     batch=32 if known else 16,

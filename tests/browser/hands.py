@@ -79,6 +79,8 @@ class LivePicture:
         self.image.evaluate("""image => { window.waits = []; let from = 0;
             document.addEventListener('keydown', () => { from = performance.now(); }, true);
             image.addEventListener('load', () => waits.push(performance.now() - from)); }""")
+        first = self.handle.get_attribute("aria-valuenow") == self.handle.get_attribute("aria-valuemin")
+        there, back = ("ArrowRight", "ArrowLeft") if first else ("ArrowLeft", "ArrowRight")
         for i in range(presses):
-            self.press("ArrowRight" if i % 2 else "ArrowLeft")  # a short slider may be at its end
+            self.press(back if i % 2 else there)
         return statistics.median(self.page.evaluate("waits"))

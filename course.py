@@ -633,8 +633,10 @@ def set_up(extras, here=False, fresh=False, anyway=False) -> Environment:
 def child_environ(env: Environment, environ) -> dict:
     """The surroundings for JupyterLab, the tests and the tools."""
     child = {name: value for name, value in environ.items() if name != "PYTHONHOME"}
-    # Idle OpenMP threads sleep instead of spinning: a kernel beside a browser on two cores is else 4x slower.
-    child.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # One thread: the course's networks are small. A second thread gains little on a quiet machine, and costs many
+    # times the step beside a browser (spinning) or twice (sleeping and being woken): benchmarks/RESULTS.md, "Threads".
+    child.setdefault("OMP_NUM_THREADS", "1")
+    child.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for whoever wants more of them
     # This environment's own kernel, even if the user has registered another under the same name.
     child.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
     child.setdefault("PYTHONUTF8", "1")  # Greek letters, whatever the code page of a Windows terminal

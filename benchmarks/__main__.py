@@ -11,7 +11,7 @@ import torch
 
 from . import report
 
-NAMES = ("sampling", "slider", "training", "memory")
+NAMES = ("sampling", "slider", "training", "threads", "memory")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 

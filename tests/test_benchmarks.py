@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from benchmarks import measure, memory, models, peak, recipes, report, slider, training
+from benchmarks import measure, memory, models, peak, recipes, report, slider, threads, training
 from benchmarks.__main__ import main, settings
 from ddpm_lite import results
 
@@ -118,6 +118,45 @@ def test_share_of_peak_by_hand():
     timings = {f"peak float32 {kind}": measure.Timing([9, 9], [s, 2 * s]) for kind, s in seconds.items()}
     step = measure.Timing([9, 9, 9], [0.1, 0.2, 0.3])
     assert peak.share(10**10, step, timings, bf16=False) == "50%"
+
+
+class Step:
+    """A worker that stands in for a process."""
+
+    def __init__(self, choice, size, count):
+        assert (size, count) == ("0.28 M", 2)
+        self.cost, self.spent, self.closed = 1 + list(threads.CHOICES).index(choice), 0.0, False
+
+    def __call__(self):
+        self.spent += self.cost
+
+    def close(self):
+        self.closed = True
+
+
+def test_each_choice_of_threads_is_charged_what_its_own_process_spent(monkeypatch):
+    monkeypatch.setattr(threads, "Worker", Step)
+    (table,) = threads.run(settings(["threads", "--quick"]))
+    assert [row[1] for row in table.rows] == ["nothing"] * 3 + ["a busy program"] * 3
+    assert [row[4] for row in table.rows] == ["1000.00", "2000.00", "3000.00"] * 2
+    assert [row[6].split("×")[0] for row in table.rows] == ["1", "2.00", "3.00"] * 2
+
+
+def test_a_worker_has_the_threads_it_was_given_and_takes_steps_until_it_is_closed(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    worker = threads.Worker(threads.LESSON, "0.28 M", 2)
+    surroundings = threads.surroundings(threads.LESSON)
+    assert surroundings["OMP_NUM_THREADS"] == "1"
+    assert "GOMP_SPINCOUNT" not in surroundings
+    worker()
+    once = worker.spent
+    worker()
+    assert 0 < once < worker.spent
+    worker.close()
+    assert worker.process.returncode is not None
+    with pytest.raises(RuntimeError, match="ended"):
+        threads.Worker(threads.LESSON, "no such size", 2)()
 
 
 def test_only_a_whole_run_writes_the_results():

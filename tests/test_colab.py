@@ -100,7 +100,7 @@ def test_chapter_installs_the_course_and_runs_in_a_foreign_folder(hosted, publis
     foreign.mkdir()
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.delenv("DDPM_LITE_STRICT", raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     client = NotebookClient(
         notebook,
         km=Hosted(python=hosted),
@@ -113,6 +113,7 @@ def test_chapter_installs_the_course_and_runs_in_a_foreign_folder(hosted, publis
     facts = json.loads(notebook.cells[-1].outputs[0].text)
     assert facts["ipywidgets"] == WIDGETS
     assert str(hosted.parent.parent) in facts["course"]
+    assert facts["threads"] == 1
     assert Path(facts["torch"]).is_relative_to(sysconfig.get_path("purelib"))
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 5
@@ -122,7 +123,8 @@ def test_chapter_installs_the_course_and_runs_in_a_foreign_folder(hosted, publis
 
 FACTS = """
 import json, ddpm_lite, ipywidgets, torch
-print(json.dumps({"ipywidgets": ipywidgets.__version__, "course": ddpm_lite.__file__, "torch": torch.__file__}))
+facts = {"ipywidgets": ipywidgets.__version__, "course": ddpm_lite.__file__, "torch": torch.__file__}
+print(json.dumps(facts | {"threads": torch.get_num_threads()}))
 """
 
 

@@ -292,14 +292,17 @@ def test_macros_follow_the_address(tmp_path):
     assert "/github/some/where/blob/dev/notebooks/solutions/30_small.ipynb)" in badge.source
     assert '%pip install --quiet "ddpm-lite @ git+https://github.com/some/where@dev"' in code.source
     for edition in notebooks.EDITIONS:
-        assert len(notebooks.setup(chapter, edition).splitlines()) <= 8
+        assert len(notebooks.setup(chapter, edition).splitlines()) <= 10
 
 
-def test_setup_lines_do_nothing_where_the_package_is_and_tell_what_to_do_where_it_is_not(
-    tmp_path, monkeypatch
-):
+def test_setup_lines_ask_for_one_thread_and_tell_what_to_do_where_the_package_is_not(tmp_path, monkeypatch):
     lines = notebooks.setup(small(tmp_path), "learner")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     exec(lines, {})
+    assert os.environ["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # whoever chose a number keeps it
+    exec(lines, {})
+    assert os.environ["OMP_NUM_THREADS"] == "3"
     monkeypatch.setitem(sys.modules, "ddpm_lite", None)  # an import now fails as on a bare machine
     with pytest.raises(ModuleNotFoundError, match="pip install"):
         exec(lines, {})

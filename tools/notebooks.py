@@ -146,24 +146,26 @@ def colab(chapter: Chapter, edition: str) -> str | None:
     return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({page})"
 
 
+SETUP = """\
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small networks: a second thread costs more than it brings
+try:
+    import ddpm_lite  # noqa: F401
+except ModuleNotFoundError:  # a hosted notebook, such as Colab{rest}"""
+INSTALL = """: install the course first
+    %pip install --quiet "ddpm-lite @ git+{repository}@{branch}\""""
+UPLOAD = """, where only this file is
+    todo = "Upload the course's wheel and run  %pip install ddpm_lite-*.whl  here;"
+    todo += " or, in a copy of the whole course, run  %pip install -e ..  here."
+    raise ModuleNotFoundError(todo) from None"""
+
+
 def setup(chapter: Chapter, edition: str) -> str:
-    """The lines that matter only where the package is not installed: on Colab, say."""
+    """One thread, before torch is loaded; and what to do where the package is not installed: on Colab, say."""
     repository, branch = chapter.course.address()
-    if repository:
-        return (
-            "try:\n"
-            "    import ddpm_lite  # noqa: F401\n"
-            "except ModuleNotFoundError:  # a hosted notebook, such as Colab: install the course first\n"
-            f'    %pip install --quiet "ddpm-lite @ git+{repository}@{branch}"'
-        )
-    return (
-        "try:\n"
-        "    import ddpm_lite  # noqa: F401\n"
-        "except ModuleNotFoundError:  # a hosted notebook, such as Colab, where only this file is\n"
-        '    todo = "Upload the course\'s wheel and run  %pip install ddpm_lite-*.whl  here;"\n'
-        '    todo += " or, in a copy of the whole course, run  %pip install -e ..  here."\n'
-        "    raise ModuleNotFoundError(todo) from None"
-    )
+    rest = INSTALL.format(repository=repository, branch=branch) if repository else UPLOAD
+    return SETUP.format(rest=rest)
 
 
 def following(chapter: Chapter, edition: str) -> str | None:
@@ -366,7 +368,7 @@ def kernel_environ(course: Course, edition: str, scratch: Path) -> dict[str, str
     paths = [str(course.root)] + [path for path in (environ.get("PYTHONPATH"),) if path]
     environ["PYTHONPATH"] = os.pathsep.join(paths)
     environ["IPYTHONDIR"] = str(scratch)  # no start-up files of the user's
-    environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # as `course.py lab` starts it
     environ["DDPM_LITE_PROGRESS"] = "off"  # a build is no learner
     if edition == "solutions":
         environ["DDPM_LITE_STRICT"] = "1"

@@ -54,7 +54,7 @@ device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is
 print(
     f"Python {platform.python_version()}, PyTorch {torch.__version__}, {platform.system()} on {platform.machine()}"
 )
-print(f"best device here: {device}; this chapter uses the CPU, with {torch.get_num_threads()} threads")
+print(f"best device here: {device}; this chapter uses the CPU, threads: {torch.get_num_threads()}")
 print(f"matrix product: {matmul_gflops():.0f} GFLOP/s")
 
 # %% [markdown]

@@ -306,17 +306,21 @@ def test_the_distance_of_real_images_is_their_floor():
     assert recipes.distance(torch.randint_like(some, 256), found) > 50
 
 
-def test_findings_take_their_numbers_from_the_tables():
+@pytest.mark.parametrize(("best", "verdict"), [(14.0, "reached"), (15.0, "missed")])
+def test_findings_take_their_numbers_from_the_tables(best, verdict):
     def row(name, *fd):
         return {"name": name, "seconds": 20, "fd": list(fd)}
 
+    labelled = [row("our recipe", 16.0), row("other", best)]
+    ladder = [row("the paper's settings", 50.0, 54.0), row("+ x", 30.0), row("+ y", 10.0)]
     tables = [
-        {"title": "A", "rows": [row("the paper's settings", 50.0, 54.0), row("+ x", 30.0), row("+ y", 10.0)]},
-        {"title": "MNIST at 16 x 16, with labels", "rows": [row("our recipe", 6.0), row("other", 4.0)]},
-        {"title": "not measured yet", "rows": []},
+        {"title": "A", "data": "digits", "rows": ladder},
+        {"title": "MNIST at 16 x 16, with labels", "data": "mnist16", "rows": labelled},
+        {"title": "not measured yet", "data": "mnist16", "rows": []},
     ]
-    text = recipes.findings({"tables": tables})
+    text = recipes.findings({"tables": tables, "floors": {"mnist16": 10.0}})
     assert "A: 52.0 becomes 10.0 in 20 s." in text
-    assert "best was other in 20 s, 4.0. The goal, 5" in text and "reached" in text
+    assert f"best was other in 20 s, {best}. That is {best / 10} times the floor." in text
+    assert f"5 with another feature network, 1.5 times its floor, and is {verdict}" in text  # 5 / 3.4 = 1.47
     assert "1.08 times" in text
     assert "not measured" not in text

@@ -34,7 +34,7 @@ generator = torch.Generator().manual_seed(SEED)
 # %% [markdown]
 # ## Is this machine ready?
 #
-# A short preflight. Nothing here needs a graphics card. The last line multiplies two matrices and tells how fast that went,
+# A short preflight. Nothing here needs a graphics card. The course computes with one thread, and leaves the other cores to your browser. The last line multiplies two matrices and tells how fast that went,
 # in GFLOP/s (thousand million multiplications and additions a second): the more of them, the shorter you wait for the sampling below.
 
 

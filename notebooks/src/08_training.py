@@ -49,7 +49,7 @@ ready = time.process_time()  # seconds of processor time for starting Python and
 # ## The dial
 #
 # One line chooses the pictures. The digits are part of the course: 8 × 8 pixels, and small enough to learn in a minute. The other names are downloaded once (without a network you get an error that says what to do), and made 16 × 16.
-# Or give a folder of your own pictures. All the rest of the chapter follows the dial.
+# Or give a folder of your own pictures. All the rest of the chapter follows the dial; only what the text says of curves and numbers, it says of the digits.
 
 # %%
 DATA = "digits"  # or "mnist", "fashion_mnist", "cifar10", or a folder such as "~/Pictures/cats"
@@ -867,7 +867,7 @@ ax.plot(
     markersize=4,
     label="in $v$" + (", as trained here" if PREDICTION == "v" else ""),
 )
-ax.set(xlabel="t", ylabel="mean square error", ylim=(0, None))
+ax.set(xlabel="t", ylabel="mean square error", ylim=(0, min(1, 1.05 * float(in_v.max()))))
 ax.legend(frameon=False, fontsize=9)
 viz.show(
     fig,

@@ -8,6 +8,7 @@ off at any time; --fresh starts anew. At the end RECIPES.md is written from that
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -387,18 +388,31 @@ def document(content: dict) -> str:
     return "\n".join(parts)
 
 
-# Title of a table -> the Frechet distance to be reached, on the features of a network on which real images lay
-# GOAL_FLOOR apart. Features have no unit, so a distance is held against the floor of its own network.
+# Title of a table -> the Frechet distance to be reached and the seconds by the clock, on the features of a network on
+# which real images lay GOAL_FLOOR apart. Features have no unit, so a distance is held against its own network's floor.
 GOALS = {
-    "MNIST at 16 x 16, with labels": 5,
-    "MNIST at 16 x 16, without labels": 10,
+    "MNIST at 16 x 16, with labels": (5, 60),
+    "MNIST at 16 x 16, without labels": (10, 150),
 }
 GOAL_FLOOR = 3.4
+
+
+def verdict(distance: float, limit: float, rows: list[dict], floor: float) -> str:
+    """Whether the rows that fit into the limit, one thread computing, come to the distance, in units of the floor."""
+    best = min(mean(row["fd"]) for row in rows) / floor
+    in_time = min((mean(row["fd"]) for row in rows if row["seconds"] <= limit), default=math.inf) / floor
+    wanted = distance / GOAL_FLOOR
+    return (
+        f" That is {best:.1f} times the floor. The goal was {distance} in {limit} s with another feature network, "
+        f"{wanted:.1f} times its floor; one thread comes to {in_time:.1f} times in that time, so it was "
+        f"{'reached' if in_time <= wanted else 'missed'}."
+    )
 
 
 def findings(content: dict) -> str:
     """What the tables say, in words whose numbers come from them."""
     tables = {t["title"]: t["rows"] for t in content["tables"] if t["rows"]}
+    floors = {t["title"]: content["floors"].get(t["data"]) for t in content["tables"]}
     lines = ["## What was found", ""]
     for title, rows in tables.items():
         best = min(rows, key=lambda row: mean(row["fd"]))
@@ -410,12 +424,7 @@ def findings(content: dict) -> str:
                 f"- {title}: best was {best['name']} in {best['seconds']:g} s, {mean(best['fd']):.1f}."
             )
         if title in GOALS:
-            floor = content["floors"][next(t["data"] for t in content["tables"] if t["title"] == title)]
-            reached, wanted = mean(best["fd"]) / floor, GOALS[title] / GOAL_FLOOR
-            lines[-1] += (
-                f" That is {reached:.1f} times the floor. The goal was {GOALS[title]} with another feature network, "
-                f"{wanted:.1f} times its floor, and is {'reached' if reached <= wanted else 'missed'} by that measure."
-            )
+            lines[-1] += verdict(*GOALS[title], rows, floors[title])
     spreads = [max(r["fd"]) / min(r["fd"]) for rows in tables.values() for r in rows if len(r["fd"]) > 1]
     if spreads:
         lines.append(

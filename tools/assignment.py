@@ -57,7 +57,7 @@ grading.configure(c, Path(__file__).resolve().parent)
 
 # Limits, for each learner. What each one means: python -m nbgrader autograde --help-all, under Confined.
 # c.Confined.answer_seconds = 20
-# c.Confined.cell_seconds = 120
+# c.Confined.cell_seconds = 240
 # c.Confined.notebook_seconds = 900
 # c.Confined.megabytes = 3000
 # c.Confined.whole = False  # points only, without running the whole notebook: much faster

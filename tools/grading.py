@@ -165,7 +165,7 @@ class Confined(NbGraderPreprocessor):
     answer_seconds = Integer(20, help="processor time for one answer; four times that by the clock").tag(
         config=True
     )
-    cell_seconds = Integer(120, help="time for one cell of the notebook").tag(config=True)
+    cell_seconds = Integer(240, help="time for one cell of the notebook").tag(config=True)
     notebook_seconds = Integer(900, help="time for the whole notebook").tag(config=True)
     megabytes = Integer(3000, help="memory, beyond what Python with PyTorch takes").tag(config=True)
     whole = Bool(True, help="run the whole notebook as well, for its outputs").tag(config=True)

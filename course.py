@@ -633,8 +633,9 @@ def set_up(extras, here=False, fresh=False, anyway=False) -> Environment:
 def child_environ(env: Environment, environ) -> dict:
     """The surroundings for JupyterLab, the tests and the tools."""
     child = {name: value for name, value in environ.items() if name != "PYTHONHOME"}
-    # One thread: the course's networks are small. A second thread gains little on a quiet machine, and costs many
-    # times the step beside a browser (spinning) or twice (sleeping and being woken): benchmarks/RESULTS.md, "Threads".
+    # One thread, since a lesson runs beside a browser. A second one that waits actively saves a third of the time on
+    # a quiet machine and takes half as long again, or twice as long, beside a busy program; one that sleeps when idle
+    # has to be woken, and slows down small networks on any machine (benchmarks/RESULTS.md, "Threads").
     child.setdefault("OMP_NUM_THREADS", "1")
     child.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for whoever wants more of them
     # This environment's own kernel, even if the user has registered another under the same name.

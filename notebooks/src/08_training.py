@@ -959,7 +959,7 @@ print("a package that reads the processor's own meter, codecarbon, is here:", en
 #
 # ## Other pictures
 #
-# Set the dial at the top to another name, or to a folder, and run the chapter again. A folder needs a few hundred pictures to be worth it. In these two minutes the digits of MNIST and the clothes of Fashion-MNIST come out well; of colour photographs only colours and rough shapes. Here is a folder, made of pieces of a photograph, to show what comes out:
+# Set the dial at the top to another name, or to a folder, and run the chapter again. A folder needs a few hundred pictures to be worth it. In the two minutes that they get, most of MNIST's digits can be read and the clothes of Fashion-MNIST have their shapes; of colour photographs you will see only colours and rough forms. Here is a folder, made of pieces of a photograph, to show what comes out:
 
 # %%
 photo = data.photograph("flower", size=256)
